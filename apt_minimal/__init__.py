@@ -1,0 +1,37 @@
+"""Adaptive Prefix Tuning (Zhang et al., ACL 2023), from scratch and inside transformers' BERT.
+
+E1  prefix attention   softmax(q [P_k; K]ᵀ / √d_h) [P_v; V]                     attention.py
+E2  token gate         α = σ(h_first W)                                         gates.py
+E3  gated prefix       P̂ = λ · α ⊙ P                                            prefix.py
+E4  interpolation      (1 − m(q)) Attn(q; K, V) + m(q) Attn(q; P_k, P_v)        attention.py
+"""
+
+from apt_minimal.adapter import load_adapter, save_adapter
+from apt_minimal.attach import attach, detach, prefixes, record
+from apt_minimal.encoder import Encoder
+from apt_minimal.gates import LayerGate, TokenGate
+from apt_minimal.prefix import AdaptivePrefix, AptConfig
+
+__all__ = [
+    "AdaptivePrefix",
+    "AptConfig",
+    "Encoder",
+    "LayerGate",
+    "TokenGate",
+    "attach",
+    "detach",
+    "load_adapter",
+    "load_task",
+    "prefixes",
+    "record",
+    "save_adapter",
+]
+
+
+def __getattr__(name: str):
+    # The core does without the lab's packages; load_task is the one name that needs them.
+    if name == "load_task":
+        from apt_minimal.lab import load_task
+
+        return load_task
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

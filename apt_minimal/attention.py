@@ -1,0 +1,121 @@
+"""Attention over a sentence with a prefix in front (E1, E4).
+
+Letters used throughout the package:
+
+    b  examples in a batch      h    attention heads         d  hidden size (d = h · d_h)
+    n  tokens of the input      d_h  size of one head        L  layers
+    m  keys attended to         l    prefix length
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """Cut the hidden size into heads: [b, n, d] -> [b, h, n, d_h]."""
+    return rearrange(x, "b n (h d_h) -> b h n d_h", h=num_heads)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """Put the heads side by side again: [b, h, n, d_h] -> [b, n, d]."""
+    return rearrange(x, "b h n d_h -> b n (h d_h)")
+
+
+def scaled_dot_product_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention written out: softmax(q Kᵀ / √d_h) V  (Vaswani et al. 2017, eq. 1).
+
+    Args:
+        query: [b, h, n, d_h].
+        key, value: [b, h, m, d_h].
+        mask: boolean, broadcastable to [b, h, n, m]; True where a query may look.
+            A query that may look nowhere attends to nothing: its output is zero.
+
+    Returns:
+        The attended values [b, h, n, d_h] and the attention weights [b, h, n, m].
+    """
+    scores = query @ rearrange(key, "b h m d_h -> b h d_h m") / math.sqrt(query.shape[-1])
+    if mask is None:
+        weights = scores.softmax(dim=-1)
+    else:
+        # −inf before the softmax is a weight of exactly 0 after it; a row of nothing but −inf would be 0/0.
+        weights = scores.masked_fill(~mask, -math.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
+    return weights @ value, weights
+
+
+def fused_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
+    """The same attention in one fused kernel: faster, but it does not tell its weights.
+
+    Args and mask as in `scaled_dot_product_attention`; `dropout` is the probability of dropping a weight.
+
+    Returns:
+        The attended values [b, h, n, d_h].
+    """
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+
+
+def prepend_prefix(
+    key: Tensor, value: Tensor, mask: Tensor | None, prefix_key: Tensor, prefix_value: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Put a prefix in front of the keys and values, as E1 asks: [P_k; K] and [P_v; V].
+
+    Args:
+        key, value: [b, h, n, d_h].
+        mask: boolean [b, 1 or h, 1 or n, n] or None; every query may look at every prefix token.
+        prefix_key, prefix_value: one layer's prefix for each example, [b, l, d].
+
+    Returns:
+        Keys and values [b, h, l + n, d_h] and the mask [b, 1 or h, 1 or n, l + n] (or None).
+    """
+    num_heads, prefix_length = key.shape[1], prefix_key.shape[1]
+    key = torch.cat([split_heads(prefix_key, num_heads), key], dim=2)
+    value = torch.cat([split_heads(prefix_value, num_heads), value], dim=2)
+    if mask is not None:
+        mask = F.pad(mask, (prefix_length, 0), value=True)
+    return key, value, mask
+
+
+def prefix_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    prefix_key: Tensor,
+    prefix_value: Tensor,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """E1, prefix attention: softmax(q [P_k; K]ᵀ / √d_h) [P_v; V]  (Li & Liang 2021; APT, section 3).
+
+    Args:
+        query, key, value: [b, h, n, d_h].
+        prefix_key, prefix_value: [b, l, d].
+        mask: boolean, [b, 1 or h, 1 or n, n]; it covers the input tokens only.
+
+    Returns:
+        The attended values [b, h, n, d_h] and the weights [b, h, n, l + n], prefix first.
+    """
+    return scaled_dot_product_attention(query, *prepend_prefix(key, value, mask, prefix_key, prefix_value))
+
+
+def prefix_mass(query: Tensor, key: Tensor, prefix_length: int, mask: Tensor | None = None) -> Tensor:
+    """m(q) of E4, the share of the softmax that falls on the prefix.
+
+    E4, interpolation (He et al. 2022): prefix attention = (1 − m(q)) Attn(q; K, V) + m(q) Attn(q; P_k, P_v).
+
+    Args:
+        query: [b, h, n, d_h].
+        key: [b, h, l + n, d_h], the prefix's keys first.
+        prefix_length: l.
+        mask: boolean, broadcastable to [b, h, n, l + n].
+
+    Returns:
+        The mass of each head and query, [b, h, n], between 0 and 1.
+    """
+    _, weights = scaled_dot_product_attention(query, key, key, mask)
+    return weights[..., :prefix_length].sum(dim=-1)

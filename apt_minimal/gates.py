@@ -1,0 +1,80 @@
+"""APT's two gates: α decides for each token of the prefix (E2), λ for a whole layer (part of E3)."""
+
+import torch
+from torch import Tensor, nn
+
+GATE_INPUTS = ("first_token", "mean", "none")
+
+
+def first_token(hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """The hidden state of each example's first real token: [b, n, d] -> [b, d].
+
+    In BERT that is [CLS]. With padding on the left it is not at position 0.
+    """
+    if attention_mask is None:
+        return hidden_states[:, 0]
+    # argmax finds the first of equal maxima, so the first 1 of the mask.
+    position = attention_mask.ne(0).int().argmax(dim=1)
+    return hidden_states[torch.arange(len(position), device=position.device), position]
+
+
+def mean_token(hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """The mean over each example's real tokens: [b, n, d] -> [b, d]. Padding has no part in it."""
+    if attention_mask is None:
+        return hidden_states.mean(dim=1)
+    real = attention_mask.ne(0).unsqueeze(-1)  # [b, n, 1]
+    # Filled, not multiplied: whatever stands under the padding, NaN included, must not come through.
+    return hidden_states.masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+
+
+class TokenGate(nn.Module):
+    """E2, the token-level gate: α = σ(h W), one number in (0, 1) for each prefix token and example.
+
+    h is the hidden state of the first real token entering the layer (APT, section 3; recalled). Two
+    variants: the mean over the real tokens (ours), and no h at all, α = σ(w) (the paper's ablation).
+    W is drawn from N(0, init_std²) and has no bias, so that α starts near σ(0) = ½ (the paper's own
+    initialisation is not known).
+
+    Args:
+        prefix_length: l, the number of prefix tokens.
+        hidden_size: d.
+        gate_input: "first_token", "mean" or "none".
+        init_std: standard deviation of the initial weights.
+
+    Attributes:
+        weight: Wᵀ, [l, d]; w, [l], with gate_input="none".
+    """
+
+    def __init__(self, prefix_length: int, hidden_size: int, gate_input: str = "first_token", init_std: float = 0.02):
+        super().__init__()
+        if gate_input not in GATE_INPUTS:
+            raise ValueError(f"gate_input is {gate_input!r}; it must be one of {', '.join(GATE_INPUTS)}")
+        self.gate_input = gate_input
+        shape = (prefix_length,) if gate_input == "none" else (prefix_length, hidden_size)
+        self.weight = nn.Parameter(torch.randn(shape) * init_std)
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Return α [b, l] for hidden_states [b, n, d] and attention_mask [b, n] (1 = real token) or None."""
+        if self.gate_input == "none":
+            return self.weight.sigmoid().expand(len(hidden_states), -1)
+        summarise = first_token if self.gate_input == "first_token" else mean_token
+        return (summarise(hidden_states, attention_mask) @ self.weight.T).sigmoid()
+
+
+class LayerGate(nn.Module):
+    """The layer-level gate λ of E3: one free scalar that weighs a layer's prefix, starting at 1.
+
+    It is not squashed: it may exceed 1 or turn negative. Only λ · P reaches the attention, so λ alone
+    says nothing about how much a layer uses its prefix.
+
+    Attributes:
+        scale: λ, [].
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self) -> Tensor:
+        """Return λ, []."""
+        return self.scale

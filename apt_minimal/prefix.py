@@ -1,0 +1,120 @@
+"""One layer's adaptive prefix: P, its gates, and the pair of tensors that attention sees (E3)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from apt_minimal.gates import GATE_INPUTS, LayerGate, TokenGate
+
+
+@dataclass(frozen=True)
+class AptConfig:
+    """What an adaptive prefix is made of. With both gates off it is P-tuning v2.
+
+    Args:
+        prefix_length: l for every layer, or a tuple with one length per layer (0 = no prefix there).
+        token_gate: whether each prefix token is scaled by α (E2).
+        layer_gate: whether the layer's prefix is scaled by λ.
+        gate_input: what α looks at: "first_token", "mean" (over real tokens) or "none" (a free vector).
+        init_std: standard deviation of the initial prefix and of the initial gate weights.
+        prefix_dropout: probability of dropping an element of P in training, as in P-tuning v2.
+
+    Raises:
+        ValueError: a value no prefix can be built from; the message names it.
+    """
+
+    prefix_length: int | tuple[int, ...] = 16
+    token_gate: bool = True
+    layer_gate: bool = True
+    gate_input: str = "first_token"
+    init_std: float = 0.02
+    prefix_dropout: float = 0.1
+
+    def __post_init__(self):
+        if isinstance(self.prefix_length, list):  # JSON knows no tuples
+            object.__setattr__(self, "prefix_length", tuple(self.prefix_length))
+        lengths = self.prefix_length if isinstance(self.prefix_length, tuple) else (self.prefix_length,)
+        if not lengths or not all(type(length) is int and length >= 0 for length in lengths):
+            raise ValueError(
+                f"prefix_length is {self.prefix_length!r}; it must be an integer of at least 0, or a tuple of them"
+            )
+        if self.gate_input not in GATE_INPUTS:
+            raise ValueError(f"gate_input is {self.gate_input!r}; it must be one of {', '.join(GATE_INPUTS)}")
+        if not self.init_std >= 0:
+            raise ValueError(f"init_std is {self.init_std!r}; it must be at least 0")
+        if not 0 <= self.prefix_dropout < 1:
+            raise ValueError(f"prefix_dropout is {self.prefix_dropout!r}; it must be in [0, 1)")
+
+    def lengths(self, num_layers: int) -> tuple[int, ...]:
+        """One prefix length per layer; raises ValueError where a tuple has another number of entries."""
+        if isinstance(self.prefix_length, int):
+            return (self.prefix_length,) * num_layers
+        if len(self.prefix_length) != num_layers:
+            raise ValueError(
+                f"prefix_length names {len(self.prefix_length)} layers, the model has {num_layers}; "
+                "give one length per layer (0 = no prefix), or a single integer"
+            )
+        return self.prefix_length
+
+
+class AdaptivePrefix(nn.Module):
+    """E3, the gated prefix of one layer: P̂ = λ · α ⊙ P, for keys and values alike (APT, section 3).
+
+    P is drawn from N(0, init_std²), as in P-tuning v2. α multiplies whole prefix tokens, all heads alike.
+
+    Args:
+        config: lengths, gates, initialisation and dropout.
+        hidden_size: d.
+        layer: which of the config's lengths is meant, where it names one per layer (counted from 0).
+
+    Attributes:
+        key, value: P_k and P_v, [l, d].
+        token_gate: the `TokenGate`, or None when off.
+        layer_gate: the `LayerGate`, or None when off.
+
+    Raises:
+        ValueError: the config gives this layer no prefix.
+    """
+
+    def __init__(self, config: AptConfig, hidden_size: int, layer: int = 0):
+        super().__init__()
+        lengths = config.prefix_length
+        length = lengths if isinstance(lengths, int) else lengths[layer]
+        if length == 0:
+            raise ValueError(f"prefix_length is 0 in layer {layer}; a layer without a prefix has None instead")
+        self.key = nn.Parameter(torch.randn(length, hidden_size) * config.init_std)
+        self.value = nn.Parameter(torch.randn(length, hidden_size) * config.init_std)
+        self.token_gate = (
+            TokenGate(length, hidden_size, config.gate_input, config.init_std) if config.token_gate else None
+        )
+        self.layer_gate = LayerGate() if config.layer_gate else None
+        self.dropout = config.prefix_dropout
+
+    def gates(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return α [b, l] and λ [] for one batch; a gate that is off is 1."""
+        alpha, scale = self.key.new_ones(len(hidden_states), len(self.key)), self.key.new_ones(())
+        if self.token_gate is not None:
+            alpha = self.token_gate(hidden_states, attention_mask)
+        if self.layer_gate is not None:
+            scale = self.layer_gate()
+        return alpha, scale
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Build the gated prefix for the hidden states that enter the layer.
+
+        Args:
+            hidden_states: [b, n, d].
+            attention_mask: [b, n], 1 (or True) for real tokens and 0 for padding; None: all are real.
+
+        Returns:
+            P̂_k and P̂_v, [b, l, d] each.
+        """
+        alpha, scale = self.gates(hidden_states, attention_mask)
+        gate = (scale * alpha).unsqueeze(-1)  # [b, l, 1]
+        return gate * self._drop(self.key, len(gate)), gate * self._drop(self.value, len(gate))
+
+    def _drop(self, prefix: Tensor, batch_size: int) -> Tensor:
+        """Dropout on P before the gates, element by element, drawn anew for every example."""
+        return F.dropout(prefix.expand(batch_size, -1, -1), self.dropout, self.training)
