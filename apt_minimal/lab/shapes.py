@@ -14,10 +14,26 @@ LABELS = {
 ENTITY_TYPES = {
     "conll2003": ["PER", "ORG", "LOC", "MISC"],
     "conll2004": ["Loc", "Org", "Other", "Peop"],
-    "ontonotes5": (
-        "CARDINAL DATE EVENT FAC GPE LANGUAGE LAW LOC MONEY NORP ORDINAL ORG PERCENT PERSON PRODUCT QUANTITY TIME "
-        "WORK_OF_ART"
-    ).split(),
+    "ontonotes5": [
+        "CARDINAL",
+        "DATE",
+        "EVENT",
+        "FAC",
+        "GPE",
+        "LANGUAGE",
+        "LAW",
+        "LOC",
+        "MONEY",
+        "NORP",
+        "ORDINAL",
+        "ORG",
+        "PERCENT",
+        "PERSON",
+        "PRODUCT",
+        "QUANTITY",
+        "TIME",
+        "WORK_OF_ART",
+    ],
     "wnut17": ["corporation", "creative-work", "group", "location", "person", "product"],
 }
 SHAPES = """a row has one of these shapes:
