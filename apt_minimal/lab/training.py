@@ -1,0 +1,269 @@
+"""A training loop to be read: batch, step, evaluate, stop, resume."""
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from apt_minimal.lab.tasks import Task
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train: AdamW, the learning rate rising over the warm-up and then falling linearly to 0.
+
+    Args:
+        learning_rate: the highest.
+        batch_size: examples in a step.
+        max_steps: optimiser steps.
+        evaluations: how often the development set is scored, at equal distances.
+        patience: stop after so many evaluations in a row without a better score; None: never.
+        warmup: share of the steps in which the learning rate rises.
+        weight_decay: AdamW's.
+        max_grad_norm: gradients are scaled down to this norm.
+        seed: of the order of examples and of dropout.
+        bf16: on a GPU, forward passes run in bfloat16; weights, gradients and the optimiser stay float32.
+
+    Raises:
+        ValueError: no step, an empty batch, or more evaluations than steps.
+    """
+
+    learning_rate: float
+    batch_size: int = 16
+    max_steps: int = 600
+    evaluations: int = 10
+    patience: int | None = None
+    warmup: float = 0.06
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    seed: int = 11
+    bf16: bool = True
+
+    def __post_init__(self):
+        if self.batch_size < 1 or not 1 <= self.evaluations <= self.max_steps:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, evaluations {self.evaluations} and max_steps {self.max_steps}; "
+                "each must be at least 1, and evaluations at most max_steps"
+            )
+
+    def learning_rate_factor(self, step: int) -> float:
+        """The share of the highest learning rate that is used after `step` steps."""
+        warmup = round(self.warmup * self.max_steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        return (self.max_steps - step) / max(self.max_steps - warmup, 1)
+
+    def evaluation_steps(self) -> list[int]:
+        """The steps after which the development set is scored; the last step is one of them."""
+        return [round(self.max_steps * i / self.evaluations) for i in range(1, self.evaluations + 1)]
+
+
+@dataclass
+class History:
+    """What happened in training.
+
+    Attributes:
+        loss: the training loss of each step.
+        steps: the steps after which the development set was scored …
+        scores: … and its scores there, by the task's metric.
+        best_step: the step whose state was kept: the earliest of those with the best score (0: none was scored).
+    """
+
+    loss: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    best_step: int = 0
+
+    def add_score(self, step: int, score: float) -> bool:
+        """Note a score; returns whether it is the best so far."""
+        better = not self.scores or score > max(self.scores)
+        self.steps.append(step)
+        self.scores.append(score)
+        self.best_step = step if better else self.best_step
+        return better
+
+    def evaluations_since_best(self) -> int:
+        """How many evaluations in a row brought no better score."""
+        return sum(step > self.best_step for step in self.steps)
+
+
+def train(
+    model: nn.Module, task: Task, config: TrainConfig, checkpoint: str | Path | None = None, progress: bool = True
+) -> History:
+    """Train whatever requires gradients, and leave the model in the state that scored best on the development set.
+
+    The model is trained where it is: move it to a GPU first to train there. It ends in eval mode and in its best
+    state however training ends: at the last step, early, by an error or by an interrupt.
+
+    Args:
+        model: a transformers model with a head for the task.
+        task: `train` trains, `validation` chooses; `test` is not touched.
+        config: how.
+        checkpoint: a file, written after each evaluation and continued from if it exists, with the same result as
+            without the interruption; removed at the end.
+        progress: whether to show a progress bar.
+
+    Raises:
+        FloatingPointError: the loss is no longer finite.
+        ValueError: nothing requires gradients, or the checkpoint belongs to another run.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trained:
+        raise ValueError("no parameter of this model requires gradients, so there is nothing to train")
+    optimizer = torch.optim.AdamW(trained.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_factor)
+    history, best = History(), _copy(trained)
+    torch.manual_seed(config.seed)
+    saved = _Checkpoint(checkpoint, task, config, trained, optimizer, schedule)
+    if saved.exists():
+        history, best = saved.load()
+    done = len(history.loss)
+    bar = tqdm(total=config.max_steps, initial=done, desc=task.name, disable=not progress)
+    batches = shuffled_batches(task.train, config.batch_size, config.seed, skip=done)
+    model.train()
+    try:
+        for step in range(done + 1, config.max_steps + 1):
+            loss = forward(model, task.collate(next(batches)), config.bf16).loss
+            if not loss.isfinite():
+                raise FloatingPointError(
+                    f"the loss is {loss.item()} at step {step} of {config.max_steps}; try a learning rate below "
+                    f"{config.learning_rate:g} (the model keeps its state after step {history.best_step})"
+                )
+            loss.backward()
+            nn.utils.clip_grad_norm_(trained.values(), config.max_grad_norm)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            history.loss.append(loss.item())
+            bar.update()
+            if step in config.evaluation_steps():
+                score = task.score(predict(model, task, task.validation, bf16=config.bf16), task.validation)
+                if history.add_score(step, score[task.metric]):
+                    best = _copy(trained)
+                bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, development {task.metric} {score[task.metric]:.3f}")
+                saved.write(history, best)
+                if config.patience is not None and history.evaluations_since_best() >= config.patience:
+                    break
+    finally:
+        bar.close()
+        _restore(trained, best)
+        model.eval()
+    saved.remove()
+    return history
+
+
+def forward(model: nn.Module, batch: dict[str, Tensor], bf16: bool = True):
+    """Run a batch where the model is; on a GPU in bfloat16, unless told otherwise. Returns the model's output."""
+    device = model.device
+    batch = {name: tensor.to(device) for name, tensor in batch.items()}
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16 and device.type == "cuda"):
+        return model(**batch)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, task: Task, examples: Sequence[dict], batch_size: int = 64, bf16: bool = True) -> list:
+    """Predict examples in eval mode, similar lengths together; predictions come in the examples' order."""
+    was_training = model.training
+    model.eval()
+    predictions = [None] * len(examples)
+    order = sorted(range(len(examples)), key=lambda i: _length(examples[i]))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = [examples[i] for i in chosen]
+        logits = forward(model, task.collate(batch), bf16).logits
+        for i, prediction in zip(chosen, task.decode(logits, batch), strict=True):
+            predictions[i] = prediction
+    model.train(was_training)
+    return predictions
+
+
+def shuffled_batches(examples: Sequence[dict], batch_size: int, seed: int, skip: int = 0) -> Iterator[list[dict]]:
+    """Batches for ever, epoch after epoch, each epoch in another order; the first `skip` are passed over.
+
+    Examples of similar length come together, which saves padding: shuffled, sorted by length within stretches of
+    sixteen batches, and the batches shuffled again.
+    """
+    rng = random.Random(seed)
+    while True:
+        order = rng.sample(range(len(examples)), len(examples))
+        stretch = 16 * batch_size
+        order = [
+            i
+            for start in range(0, len(order), stretch)
+            for i in sorted(order[start : start + stretch], key=lambda i: _length(examples[i]))
+        ]
+        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        rng.shuffle(batches)
+        for batch in batches[skip:]:
+            yield [examples[i] for i in batch]
+        skip = max(skip - len(batches), 0)
+
+
+def _length(example: dict) -> int:
+    return max(len(one["input_ids"]) for one in example["inputs"])
+
+
+def _copy(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in parameters.items()}
+
+
+@torch.no_grad()
+def _restore(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(values[name])
+
+
+class _Checkpoint:
+    """Everything that training needs to go on as if it had not been interrupted, in one file (or None: nowhere)."""
+
+    def __init__(self, path, task: Task, config: TrainConfig, trained: dict, optimizer, schedule):
+        self.path = None if path is None else Path(path)
+        self.run = {"task": task.name, "source": task.source, **asdict(config), "parameters": sorted(trained)}
+        self.trained, self.optimizer, self.schedule = trained, optimizer, schedule
+
+    def exists(self) -> bool:
+        return self.path is not None and self.path.exists()
+
+    def write(self, history: History, best: dict[str, Tensor]) -> None:
+        if self.path is None:
+            return
+        state = {
+            "run": self.run,
+            "history": asdict(history),
+            "best": best,
+            "trained": _copy(self.trained),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all(),
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self.path.with_name(self.path.name + ".part")
+        torch.save(state, scratch)
+        os.replace(scratch, self.path)  # so that there is always one complete checkpoint
+
+    def load(self) -> tuple[History, dict[str, Tensor]]:
+        device = next(iter(self.trained.values())).device
+        state = torch.load(self.path, map_location=device, weights_only=True)
+        if state["run"] != self.run:
+            different = [key for key in self.run if self.run[key] != state["run"].get(key)]
+            raise ValueError(
+                f"the checkpoint {self.path} is of another run ({', '.join(different)} differ); "
+                "delete it, or give another file"
+            )
+        _restore(self.trained, state["trained"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"].cpu())
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
+        return History(**state["history"]), state["best"]
+
+    def remove(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
