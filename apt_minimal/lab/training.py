@@ -1,6 +1,5 @@
 """A training loop to be read: batch, step, evaluate, stop, resume."""
 
-import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from apt_minimal.lab.checkpoint import Checkpoint, copy, restore
 from apt_minimal.lab.tasks import Task
 
 
@@ -117,11 +117,13 @@ def train(
         raise ValueError("no parameter of this model requires gradients, so there is nothing to train")
     optimizer = torch.optim.AdamW(trained.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_factor)
-    history, best = History(), _copy(trained)
+    history, best = History(), copy(trained)
     torch.manual_seed(config.seed)
-    saved = _Checkpoint(checkpoint, task, config, trained, optimizer, schedule)
+    run = {"task": task.name, "source": task.source, **asdict(config), "parameters": sorted(trained)}
+    saved = Checkpoint(checkpoint, run, trained, optimizer, schedule)
     if saved.exists():
-        history, best = saved.load()
+        progressed, best = saved.load()
+        history = History(**progressed)
     done = len(history.loss)
     bar = tqdm(total=config.max_steps, initial=done, desc=task.name, disable=not progress)
     batches = shuffled_batches(task.train, config.batch_size, config.seed, skip=done)
@@ -144,14 +146,14 @@ def train(
             if step in config.evaluation_steps():
                 score = task.score(predict(model, task, task.validation, bf16=config.bf16), task.validation)
                 if history.add_score(step, score[task.metric]):
-                    best = _copy(trained)
+                    best = copy(trained)
                 bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, development {task.metric} {score[task.metric]:.3f}")
-                saved.write(history, best)
+                saved.write(asdict(history), best)
                 if config.patience is not None and history.evaluations_since_best() >= config.patience:
                     break
     finally:
         bar.close()
-        _restore(trained, best)
+        restore(trained, best)
         model.eval()
     saved.remove()
     return history
@@ -206,64 +208,3 @@ def shuffled_batches(examples: Sequence[dict], batch_size: int, seed: int, skip:
 
 def _length(example: dict) -> int:
     return max(len(one["input_ids"]) for one in example["inputs"])
-
-
-def _copy(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in parameters.items()}
-
-
-@torch.no_grad()
-def _restore(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
-    for name, parameter in parameters.items():
-        parameter.copy_(values[name])
-
-
-class _Checkpoint:
-    """Everything that training needs to go on as if it had not been interrupted, in one file (or None: nowhere)."""
-
-    def __init__(self, path, task: Task, config: TrainConfig, trained: dict, optimizer, schedule):
-        self.path = None if path is None else Path(path)
-        self.run = {"task": task.name, "source": task.source, **asdict(config), "parameters": sorted(trained)}
-        self.trained, self.optimizer, self.schedule = trained, optimizer, schedule
-
-    def exists(self) -> bool:
-        return self.path is not None and self.path.exists()
-
-    def write(self, history: History, best: dict[str, Tensor]) -> None:
-        if self.path is None:
-            return
-        state = {
-            "run": self.run,
-            "history": asdict(history),
-            "best": best,
-            "trained": _copy(self.trained),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all(),
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.path.with_name(self.path.name + ".part")
-        torch.save(state, scratch)
-        os.replace(scratch, self.path)  # so that there is always one complete checkpoint
-
-    def load(self) -> tuple[History, dict[str, Tensor]]:
-        device = next(iter(self.trained.values())).device
-        state = torch.load(self.path, map_location=device, weights_only=True)
-        if state["run"] != self.run:
-            different = [key for key in self.run if self.run[key] != state["run"].get(key)]
-            raise ValueError(
-                f"the checkpoint {self.path} is of another run ({', '.join(different)} differ); "
-                "delete it, or give another file"
-            )
-        _restore(self.trained, state["trained"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["random"].cpu())
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
-        return History(**state["history"]), state["best"]
-
-    def remove(self) -> None:
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)

@@ -1,0 +1,166 @@
+"""Checkers for the exercises: where an answer is wrong, they say what is wrong with it.
+
+Each takes the reader's function, tries it on inputs of which each is built to uncover one usual mistake, prints one line
+and returns whether the function is right.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from apt_minimal.gates import first_token
+from apt_minimal.lab.entities import entities, entity_scores
+
+
+def check_count_parameters(answer: Callable[[int, int, int], int]) -> bool:
+    """Exercise 7.1: answer(L, d, l) counts the parameters in all of APT's prefixes and gates."""
+    mistakes = {
+        "λ is missing: one scalar in each layer": lambda L, d, l: 3 * L * d * l,
+        "the gates are missing: each layer has a W of d · l weights, and a λ": lambda L, d, l: 2 * L * d * l,
+        "W is missing: d · l weights in each layer": lambda L, d, l: 2 * L * d * l + L,
+        "keys and values have a prefix each": lambda L, d, l: 2 * L * d * l + L,
+        "each layer has a λ of its own": lambda L, d, l: 3 * L * d * l + 1,
+        "λ is one number for a layer, not one for each prefix token": lambda L, d, l: 3 * L * d * l + L * l,
+        "W has no bias here": lambda L, d, l: 3 * L * d * l + L * l + L,
+        "one α serves keys and values, so a layer has one W": lambda L, d, l: 4 * L * d * l + L,
+        "that is a single layer": lambda L, d, l: 3 * d * l + 1,
+    }
+    sizes = [(6, 384, 16), (12, 768, 20), (3, 7, 5), (2, 4, 1)]
+    for mistake, formula in mistakes.items():
+        if _agrees(answer, formula, sizes):
+            return _say(False, mistake)
+    hint = "count one layer first: two prefixes of l rows and d columns, W and λ"
+    return _check(answer, lambda L, d, l: 3 * L * d * l + L, [(hint, size) for size in sizes])
+
+
+def check_widen_mask(answer: Callable[[Tensor, int], Tensor]) -> bool:
+    """Exercise 7.2: answer(mask, l) adds l columns in front of a mask, into which every query may look."""
+    real = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]).bool()[:, None, None, :]
+    added = torch.zeros(real.shape).masked_fill(~real, torch.finfo(torch.float32).min)
+    boolean = "in a boolean mask True means that a query may look, and the prefix stands in front of the input's keys"
+    additive = "an additive mask is added to the scores: 0 is neutral, 1 lifts the prefix, a very low number hides it"
+    every = "the mask's other sizes and its dtype must stay as they are"
+    trials = [(boolean, (real, 3)), (boolean, (real, 1)), (additive, (added, 3)), (additive, (added, 1))]
+    trials += [(every, (added.double().expand(2, 1, 4, 4), 2)), (every, (real.expand(2, 1, 4, 4), 2))]
+    return _check(answer, lambda mask, l: F.pad(mask, (l, 0), value=mask.dtype == torch.bool), trials)
+
+
+def check_gate_input(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
+    """Exercise 7.3: answer(hidden_states, attention_mask) is each example's first real token, [b, d]."""
+    states = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    none, right, left = [1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 1, 1, 1]
+    trials = [
+        ("without padding it is position 0", (states, torch.tensor([none, none]))),
+        ("padding on the right changes nothing: it is still position 0", (states, torch.tensor([right, none]))),
+        (
+            "with padding on the left it is the first 1 of the mask, not position 0",
+            (states, torch.tensor([left, none])),
+        ),
+        ("both sides may be padded: counting the 0s doesn't help", (states, torch.tensor([[0, 1, 1, 0, 0], left]))),
+        ("the mask may be boolean", (states, torch.tensor([left, right]).bool())),
+    ]
+    return _check(answer, first_token, trials)
+
+
+def check_align_labels(answer: Callable[[Sequence[int | None], Sequence[int]], list[int]]) -> bool:
+    """Exercise 9.1: answer(word_ids, tags) puts each word's tag on its first sub-token, -100 everywhere else."""
+
+    def align(word_ids: Sequence[int | None], tags: Sequence[int]) -> list[int]:
+        firsts = [word is not None and word not in word_ids[:i] for i, word in enumerate(word_ids)]
+        return [tags[word] if first else -100 for word, first in zip(word_ids, firsts, strict=True)]
+
+    trials = [
+        ("special tokens (word None) are no words: they get -100", ([None, 0, 1, None], [5, 3])),
+        ("only a word's first sub-token has its tag, the others -100", ([None, 0, 0, 0, 1, None], [5, 3])),
+        ("padding (word None) gets -100 too", ([None, 0, 1, 1, None, None, None], [4, 4])),
+        ("a word may have no sub-token at all: use the word's number, don't count", ([None, 1, 1, 2, None], [4, 1, 2])),
+    ]
+    return _check(answer, align, trials)
+
+
+def check_entities(answer: Callable[[Sequence[str]], set[tuple[str, int, int]]]) -> bool:
+    """Exercise 9.2: answer(tags) is the set of strict IOB2 entities, (type, start, end), end exclusive."""
+    trials = [
+        ("an entity is (type, start, end), and its end is exclusive", "O B-Loc I-Loc O"),
+        ("an entity may last to the end of the sentence", "O O B-Peop I-Peop"),
+        ("B- begins a new entity, also right after another one of its type", "B-Loc B-Loc I-Loc O"),
+        ("I- goes on only with an entity of its own type", "B-Loc I-Org O"),
+        ("read strictly, an I- that continues nothing begins nothing", "O I-Peop I-Peop O B-Org"),
+        ("there may be no entity", "O O"),
+        ("there may be several", "B-Peop I-Peop O B-Loc O B-Org I-Org I-Org"),
+    ]
+    return _check(
+        lambda tags: set(answer(tags)), lambda tags: set(entities(tags)), [(h, (tags.split(),)) for h, tags in trials]
+    )
+
+
+def check_strict_f1(answer: Callable[[list[list[str]], list[list[str]]], float]) -> bool:
+    """Exercise 9.3: answer(gold, predicted) is the strict micro F1 over all sentences."""
+    cases = [
+        ("an entity with the wrong end is a miss and a false alarm", ["B-Loc I-Loc O"], ["B-Loc O O"]),
+        ("the type must agree as well", ["B-Loc O B-Org"], ["B-Org O B-Org"]),
+        ("F1 is over entities; right O tags earn nothing", ["O O O O B-Loc"], ["O O O O O"]),
+        ("entities of different sentences must not be mixed up", ["B-Loc O", "O O"], ["O O", "B-Loc O"]),
+        (
+            "micro: count over all sentences first, then divide (macro averages the sentences' F1s)",
+            ["B-Loc B-Loc B-Loc", "B-Org O O"],
+            ["B-Loc B-Loc B-Loc", "O O B-Org"],
+        ),
+        ("precision and recall differ; F1 is their harmonic mean", ["B-Loc B-Org B-Loc O"], ["B-Loc O O O"]),
+        ("where nothing was predicted and nothing is there, say 0", ["O O"], ["O O"]),
+    ]
+    trials = [(hint, ([s.split() for s in gold], [s.split() for s in predicted])) for hint, gold, predicted in cases]
+    return _check(answer, lambda gold, predicted: entity_scores(gold, predicted)["f1"], trials)
+
+
+def _check(answer: Callable, right: Callable, trials: list[tuple[str, tuple]]) -> bool:
+    """Try an answer; the first trial on which it differs from the right function gives the diagnosis."""
+    for hint, inputs in trials:
+        try:
+            # On a copy: an answer that changes its input must not spoil the comparison.
+            given = answer(*deepcopy(inputs))
+        except NotImplementedError:
+            print("… not solved yet")
+            return False
+        except Exception as error:
+            return _say(False, f"{type(error).__name__}: {error} (hint: {hint})")
+        expected = right(*inputs)
+        if fault := _difference(given, expected):
+            return _say(False, f"{hint} ({fault})")
+    return _say(True, "right")
+
+
+def _difference(given, expected) -> str:
+    """How a given value differs from the expected one; empty if it doesn't."""
+    if given is None:
+        return "your function returns None"
+    if isinstance(expected, Tensor):
+        if not isinstance(given, Tensor):
+            return f"a tensor is expected, not {type(given).__name__}"
+        if given.shape != expected.shape:
+            return f"the shape is {list(given.shape)}, expected {list(expected.shape)}"
+        if given.dtype != expected.dtype:
+            return f"the dtype is {given.dtype}, expected {expected.dtype}"
+        return "" if torch.allclose(given, expected) else "the values differ"
+    if isinstance(expected, list) and isinstance(given, tuple | Tensor):
+        given = list(given) if isinstance(given, tuple) else given.tolist()
+    if isinstance(expected, float):
+        same = isinstance(given, int | float) and abs(given - expected) < 1e-9
+    else:
+        same = given == expected
+    return "" if same else f"got {given}, expected {expected}"
+
+
+def _agrees(answer: Callable, formula: Callable, inputs: list[tuple]) -> bool:
+    try:
+        return all(answer(*one) == formula(*one) for one in inputs)
+    except Exception:
+        return False  # reported by the checks that follow
+
+
+def _say(right: bool, message: str) -> bool:
+    print(("✓ " if right else "✗ ") + message)
+    return right

@@ -1,0 +1,98 @@
+"""One figure style for the whole course: one colour for each method, the same scales across panels."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from apt_minimal.lab.reading import GateReading
+from apt_minimal.lab.tables import LABELS, scores, t_interval
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; markers differ as well.
+COLORS = {
+    "majority": "#999999",
+    "bag_of_words": "#000000",
+    "head_only": "#56B4E9",
+    "full": "#009E73",
+    "lora": "#CC79A7",
+    "p_tuning_v2": "#E69F00",
+    "apt": "#0072B2",
+}
+MARKERS = dict(zip(COLORS, "x+^sDvo", strict=True))
+STYLE = {
+    "figure.dpi": 110,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def smoothed(values, window: int = 15) -> np.ndarray:
+    """Running mean over the last `window` values (fewer at the start)."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def plot_training(runs: Mapping[str, list[dict]], metric: str = "F1") -> Figure:
+    """Training loss (left) and development score (right) over the steps; thin lines are single seeds.
+
+    Args:
+        runs: for each method a list of histories, one a seed: dictionaries with "loss", "steps" and "scores".
+        metric: the score's name on the axis.
+    """
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+        for method, histories in runs.items():
+            color, single = COLORS[method], len(histories) == 1
+            for i, history in enumerate(histories):
+                look = {"color": color, "alpha": 1.0 if single else 0.45, "lw": 1.8 if single else 1.0}
+                left.plot(np.arange(1, len(history["loss"]) + 1), smoothed(history["loss"]), **look)
+                label = LABELS[method] if i == 0 else None
+                right.plot(
+                    history["steps"], history["scores"], marker=MARKERS[method], markersize=4, label=label, **look
+                )
+        left.set(xlabel="step", ylabel="training loss (mean of 15 steps)", ylim=(0, None))
+        right.set(xlabel="step", ylabel=f"development {metric}", ylim=(0, None))
+        for line in right.legend(loc="lower right").get_lines():
+            line.set_alpha(1.0)
+    return figure
+
+
+def plot_gates(reading: GateReading) -> Figure:
+    """α by layer and prefix token: its mean over inputs (left) and its spread across inputs (right)."""
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, axes = plt.subplots(1, 2, figsize=(9, 2.9), sharey=True)
+        panels = {
+            "mean of α over inputs": (reading.mean, 0.0, 1.0),
+            "spread of α across inputs": (reading.spread, 0, None),
+        }
+        for axis, (title, (values, low, high)) in zip(axes, panels.items(), strict=True):
+            image = axis.imshow(values, aspect="auto", vmin=low, vmax=high, cmap="cividis", origin="lower")
+            layers, length = values.shape
+            axis.set(title=title, xlabel="prefix token", yticks=range(layers), yticklabels=range(1, layers + 1))
+            axis.set_xticks(range(0, length, max(1, length // 8)), range(1, length + 1, max(1, length // 8)))
+            figure.colorbar(image, ax=axis)
+        axes[0].set_ylabel("layer")
+    return figure
+
+
+def plot_scores(lines: list[dict], split: str = "test", metric: str = "F1") -> Figure:
+    """Each method's scores: a mark for each seed, a line for the 95 % t interval of their mean."""
+    methods = [method for method in reversed(LABELS) if scores(lines, method, split)]
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 0.42 * len(methods) + 0.9))
+        for y, method in enumerate(methods):
+            values = 100 * np.array(list(scores(lines, method, split).values()))
+            axis.plot(values, [y] * len(values), MARKERS[method], color=COLORS[method], alpha=0.6, markersize=6)
+            if len(values) > 1:
+                axis.plot(t_interval(values), [y - 0.25] * 2, color=COLORS[method], lw=2.5)
+        axis.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
+        axis.set(xlabel=f"{split} {metric}, per cent", ylim=(-0.7, len(methods) - 0.4))
+    return figure
