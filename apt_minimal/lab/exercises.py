@@ -1,7 +1,7 @@
 """Checkers for the exercises: where an answer is wrong, they say what is wrong with it.
 
-Each takes the reader's function, tries it on inputs of which each is built to uncover one usual mistake, prints one line
-and returns whether the function is right.
+Each takes the reader's function and tries it on inputs of which each is built to uncover one usual mistake. It prints
+one line and returns whether the function is right.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,8 +20,7 @@ def check_count_parameters(answer: Callable[[int, int, int], int]) -> bool:
     mistakes = {
         "λ is missing: one scalar in each layer": lambda L, d, l: 3 * L * d * l,
         "the gates are missing: each layer has a W of d · l weights, and a λ": lambda L, d, l: 2 * L * d * l,
-        "W is missing: d · l weights in each layer": lambda L, d, l: 2 * L * d * l + L,
-        "keys and values have a prefix each": lambda L, d, l: 2 * L * d * l + L,
+        "W is missing, or one of the two prefixes, for keys and for values": lambda L, d, l: 2 * L * d * l + L,
         "each layer has a λ of its own": lambda L, d, l: 3 * L * d * l + 1,
         "λ is one number for a layer, not one for each prefix token": lambda L, d, l: 3 * L * d * l + L * l,
         "W has no bias here": lambda L, d, l: 3 * L * d * l + L * l + L,
