@@ -7,6 +7,7 @@ The notebooks stay as they are; the executed copies go to build/course/, as .ipy
 """
 
 import argparse
+import subprocess
 import time
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def run_notebook(path: Path, out: Path) -> str | None:
     try:
         notebook = nbformat.read(path, as_version=4)
         where = {"metadata": {"path": str(path.parent)}}
-        NotebookClient(notebook, timeout=None, kernel_name="python3", resources=where, on_cell_start=remember).execute()
+        client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources=where, on_cell_start=remember)
+        client.execute(stderr=subprocess.DEVNULL)  # the kernel's own log; what cells write to stderr is kept
     except CellExecutionError as error:
         fault = f"{path}, {at}: {error.ename}: {error.evalue}"
     except Exception as error:  # a file that is no notebook, a kernel that died: the next notebook runs all the same

@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from apt_minimal.adapter import fingerprint
 from apt_minimal.lab.baselines import METHODS, UNTRAINED, load_model, prepare

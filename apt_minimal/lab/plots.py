@@ -48,7 +48,7 @@ def plot_training(runs: Mapping[str, list[dict]], metric: str = "F1") -> Figure:
         metric: the score's name on the axis.
     """
     with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True)
         for method, histories in runs.items():
             color, single = COLORS[method], len(histories) == 1
             for i, history in enumerate(histories):
@@ -62,6 +62,7 @@ def plot_training(runs: Mapping[str, list[dict]], metric: str = "F1") -> Figure:
         right.set(xlabel="step", ylabel=f"development {metric}", ylim=(0, None))
         for line in right.legend(loc="lower right").get_lines():
             line.set_alpha(1.0)
+    plt.close(figure)  # shown once, as a cell's value
     return figure
 
 
@@ -80,6 +81,7 @@ def plot_gates(reading: GateReading) -> Figure:
             axis.set_xticks(range(0, length, max(1, length // 8)), range(1, length + 1, max(1, length // 8)))
             figure.colorbar(image, ax=axis)
         axes[0].set_ylabel("layer")
+    plt.close(figure)  # shown once, as a cell's value
     return figure
 
 
@@ -95,4 +97,5 @@ def plot_scores(lines: list[dict], split: str = "test", metric: str = "F1") -> F
                 axis.plot(t_interval(values), [y - 0.25] * 2, color=COLORS[method], lw=2.5)
         axis.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
         axis.set(xlabel=f"{split} {metric}, per cent", ylim=(-0.7, len(methods) - 0.4))
+    plt.close(figure)  # shown once, as a cell's value
     return figure

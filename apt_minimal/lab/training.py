@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from apt_minimal.lab.checkpoint import Checkpoint, copy, restore
 from apt_minimal.lab.tasks import Task

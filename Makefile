@@ -1,0 +1,50 @@
+# make course   run every notebook in order; the executed copies and HTML go to build/course/
+# make test     run all tests, then run the notebooks again and compare every output with the saved one
+# make lab      open the notebooks in JupyterLab
+# make format   tidy the code and the notebooks
+# make clean    remove build/ and caches (to set up anew, delete .venv as well)
+#
+# Each sets up .venv first, once. With another Python: make PYTHON=python3.12 test
+
+PYTHON ?= python3
+BIN = .venv/bin
+INSTALLED = .venv/.installed
+
+# The kernel is .venv's own, even where the user has one of the same name.
+export JUPYTER_PREFER_ENV_PATH = 1
+unexport JUPYTER_PATH
+# Without a hub, transformers would try to reach it for a minute before going on.
+OFFLINE = HF_HUB_OFFLINE=1
+
+.PHONY: course test lab format clean
+
+course: $(INSTALLED)
+	$(OFFLINE) $(BIN)/python -m apt_minimal.lab.course
+
+test: $(INSTALLED)
+	$(OFFLINE) $(BIN)/python -m pytest tests
+	$(OFFLINE) $(BIN)/python -m pytest --nbval --nbval-current-env notebooks
+
+lab: $(INSTALLED)
+	$(BIN)/python -m jupyter lab notebooks
+
+format: $(INSTALLED)
+	$(BIN)/python -m ruff check --fix
+	$(BIN)/python -m ruff format
+	$(BIN)/nb-clean clean --preserve-cell-metadata --preserve-cell-outputs --preserve-execution-counts notebooks
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache apt_minimal.egg-info
+
+# A torch that is already in .venv (a CPU-only one, say) stays: its version takes the place of the pinned one.
+$(INSTALLED): pyproject.toml constraints.txt
+	@python=$(PYTHON); if test -x $(BIN)/python; then python=$(BIN)/python; fi; \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "apt-minimal needs Python 3.11 or newer; $$python is older or missing. Try: make PYTHON=python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	@torch=`$(BIN)/python -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null || \
+	sed -n 's/^torch==//p' constraints.txt`; \
+	sed "s/^torch==.*/torch==$$torch/" constraints.txt > .venv/constraints.txt
+	$(BIN)/python -m pip install -c .venv/constraints.txt -e ".[lab,backbone,notebooks,test]"
+	@touch $@

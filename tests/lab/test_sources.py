@@ -1,0 +1,154 @@
+"""Sources: which rows are read, from where, in which order, and what is said when they can't be."""
+
+import json
+
+import pytest
+
+from apt_minimal.lab import load_task
+from apt_minimal.lab.sources import load_rows
+
+ROWS = [{"text": f"row {i}", "label": "yes"} for i in range(25)]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_around(monkeypatch, tmp_path):
+    """No $APT_DATA, and a working folder of its own."""
+    monkeypatch.delenv("APT_DATA", raising=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    def make(name, text, encoding="utf-8"):
+        (tmp_path / name).write_bytes(text.encode(encoding))
+        return tmp_path / name
+
+    return make
+
+
+def three(tag):
+    return {split: [{"text": f"{tag} {split}", "label": "a"}] for split in ("train", "validation", "test")}
+
+
+@pytest.mark.parametrize("source", ["auto", "folder"])
+def test_a_folder_below_data_dir_gives_its_splits(source, write, tmp_path):
+    write("mine", **three("m"))
+    rows, where = load_rows("mine", source, tmp_path)
+    assert rows == three("m")
+    assert where == f"folder {tmp_path / 'mine'}"
+
+
+def test_the_environment_names_the_data_folder(write, tmp_path, monkeypatch):
+    write("mine", **three("m"))
+    monkeypatch.setenv("APT_DATA", str(tmp_path))
+    assert load_rows("mine")[0] == three("m")
+
+
+def test_data_dir_goes_before_the_environment(write, tmp_path, monkeypatch):
+    write("mine", **three("m"))
+    monkeypatch.setenv("APT_DATA", str(tmp_path / "here"))
+    assert load_rows("mine", data_dir=tmp_path)[0] == three("m")
+
+
+def test_a_folder_may_be_named_by_its_path(write):
+    folder = write("mine", **three("m"))
+    assert load_rows(str(folder))[0] == three("m")
+
+
+def test_a_folder_may_have_csv_files_and_no_test_split(write, tmp_path, text_file):
+    write("mine", train=ROWS[:2])
+    text_file("mine/validation.csv", "text,label\nhello,yes\n")
+    rows, _ = load_rows("mine", "folder", tmp_path)
+    assert rows == {"train": ROWS[:2], "validation": [{"text": "hello", "label": "yes"}], "test": []}
+
+
+def test_auto_takes_a_folder_before_the_sample(write, tmp_path):
+    write("rte", **three("own"))
+    assert load_rows("rte", "auto", tmp_path)[0] == three("own")
+
+
+def test_auto_takes_the_sample_where_the_folder_lacks_the_task(tmp_path):
+    assert load_rows("rte", "auto", tmp_path) == load_rows("rte", "sample")
+
+
+def test_the_sample_is_taken_when_asked_for_whatever_folder_there_is(write, tmp_path):
+    write("rte", **three("own"))
+    rows, where = load_rows("rte", "sample", tmp_path)
+    assert len(rows["train"]) == 180
+    assert "sample" in where and "not rte itself" in where
+
+
+def test_folder_does_not_fall_back_on_the_sample(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no rows for 'rte'"):
+        load_rows("rte", "folder", tmp_path)
+
+
+def test_auto_says_which_it_took_and_others_say_nothing(write, tmp_path, tokenizer, capsys):
+    write("rte", train=[{"premise": "a", "hypothesis": "b", "label": 0}] * 2, validation=[])
+    (tmp_path / "rte/train.jsonl").replace(tmp_path / "rte/validation.jsonl")
+    write("rte", train=[{"premise": "a", "hypothesis": "b", "label": 0}])
+    task = load_task("rte", tokenizer, data_dir=tmp_path)
+    assert capsys.readouterr().out == f"rte: from the folder {tmp_path / 'rte'}\n"
+    assert task.source == f"folder {tmp_path / 'rte'}"
+    load_task("rte", tokenizer, data_dir=tmp_path / "here")
+    assert capsys.readouterr().out.startswith("rte: from the sample")
+    load_task("rte", tokenizer, source="sample")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_missing_data_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+        load_rows("rte", "auto", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_missing_split_is_named(split, write, tmp_path):
+    (write("mine", **three("m")) / f"{split}.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match=rf"mine has no {split}\.jsonl"):
+        load_rows("mine", "folder", tmp_path)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_an_empty_split_is_named(split, write, tmp_path):
+    write("mine", **{**three("m"), split: []})
+    with pytest.raises(ValueError, match=rf"{split}\.jsonl is empty"):
+        load_rows("mine", "folder", tmp_path)
+
+
+def test_an_unknown_source_is_refused():
+    with pytest.raises(ValueError, match="source is 'web'.*auto.*folder.*sample"):
+        load_rows("rte", "web")
+
+
+@pytest.mark.parametrize("name", ["rte2", "no/such/file.jsonl"])
+def test_an_unknown_name_lists_names_shapes_and_where_was_looked(name, tokenizer, tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        load_task(name, tokenizer, data_dir=tmp_path)
+    parts = ["boolq", "wnut17", "tokens, ner_tags", "choices, label", str(tmp_path / name), "conll2004, rte"]
+    assert [part for part in parts if part not in str(error.value)] == []
+
+
+@pytest.mark.parametrize("count", [10, 19, 25, 30])
+def test_a_single_file_is_cut_without_loss_or_overlap(count, tmp_path):
+    file = tmp_path / "own.jsonl"
+    rows = [{"text": str(i), "label": "yes"} for i in range(count)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cut, where = load_rows(str(file))
+    assert sorted(int(row["text"]) for split in cut.values() for row in split) == list(range(count))
+    assert len(cut["validation"]) == len(cut["test"]) == count // 10
+    assert cut == load_rows(str(file))[0]
+    assert where == f"file {file}, cut 8:1:1"
+
+
+def test_a_single_file_is_shuffled_before_it_is_cut(tmp_path):
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps({"text": str(i)}) + "\n" for i in range(100)))
+    validation = [int(row["text"]) for row in load_rows(str(file))[0]["validation"]]
+    assert max(validation) - min(validation) > 30
+
+
+def test_a_single_file_too_small_to_cut_is_refused(text_file):
+    file = text_file("own.csv", "text,label\n" + "a,b\n" * 9)
+    with pytest.raises(ValueError, match="9 rows are too few"):
+        load_rows(str(file))

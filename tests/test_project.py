@@ -1,0 +1,292 @@
+"""The project around the code: environments, README, CI, saved notebooks, the course runner."""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbval.plugin import find_comment_markers, find_metadata_tags
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from apt_minimal.lab import course
+
+ROOT = Path(__file__).parent.parent
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = {  # all that `make test` compares, by their paths below notebooks/
+    path.relative_to(ROOT / "notebooks").as_posix(): path
+    for path in sorted((ROOT / "notebooks").rglob("*.ipynb"))
+    if ".ipynb_checkpoints" not in path.parts
+}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DIRECT = [
+    Requirement(line)
+    for lines in [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    for line in lines
+]
+
+# Environments
+
+
+def test_environment_yml_asks_for_what_pyproject_asks_for():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    (from_pip,) = (line["pip"] for line in environment["dependencies"] if isinstance(line, dict))
+    from_conda = [line for line in environment["dependencies"] if isinstance(line, str) and line != "pip"]
+    names_on_conda = {"torch": "pytorch"}
+    found = {r.name: str(r.specifier) for r in map(Requirement, from_conda + from_pip)}
+    wanted = {names_on_conda.get(r.name, r.name): str(r.specifier) for r in DIRECT}
+    wanted["python"] = PROJECT["requires-python"]
+    assert len(found) == len(from_conda + from_pip), "a package is listed twice"
+    assert found == wanted
+    assert (environment["name"], environment["channels"][0]) == (PROJECT["name"], "conda-forge")
+
+
+@pytest.fixture(scope="module")
+def pins():
+    lines = (ROOT / "constraints.txt").read_text(encoding="ascii").splitlines()
+    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
+    assert all(len(pin) == 2 and re.fullmatch(r"[\d.]+", pin[1]) for pin in pins), "not an exact public version"
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+@pytest.mark.parametrize("requirement", DIRECT, ids=lambda requirement: requirement.name)
+def test_constraints_pin_each_direct_dependency_within_its_range(requirement, pins):
+    version = pins.get(canonicalize_name(requirement.name))
+    assert version is not None, f"constraints.txt has no pin for {requirement.name}"
+    assert version in requirement.specifier
+
+
+# README and CI
+
+
+def test_readme_names_the_makefiles_commands_and_ci_runs_its_test_command():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.M))
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, flags=re.M))
+    assert {"course", "test", "lab"} <= named <= targets
+    ci = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+    assert "make test" in ci
+    assert os.name == "nt" or os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_readme_installs_the_extras_that_make_installs():
+    asked = re.findall(r'-e "\.\[(.*?)\]"', README + (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert len(asked) == 3
+    assert {frozenset(extras.split(",")) for extras in asked} == {frozenset(PROJECT["optional-dependencies"])}
+
+
+def test_readme_links_the_lessons_that_are_there_and_says_which_are_not():
+    assert LESSONS, "there are no notebooks"
+    assert set(re.findall(r"\]\(notebooks/([^/\s]+?\.ipynb)\)", README)) == {path.name for path in LESSONS}
+    (sentence,) = re.findall(r"^Lessons (.*) are in preparation\.$", README, flags=re.M)
+    missing = set()
+    for first, last in re.findall(r"(\d+)(?:–(\d+))?", sentence):
+        missing |= set(range(int(first), int(last or first) + 1))
+    assert missing == set(range(1, 13)) - {int(path.name[:2]) for path in LESSONS}
+
+
+def test_readme_links_only_to_what_is_there():
+    links = re.findall(r"\]\((?!http)(\S+?)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_readme_example_runs(minilm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example = re.findall(r"```python\n(.*?)```", README, flags=re.S)[0]
+    names = {}
+    exec(example, names)
+    assert len(names["optimizer"].param_groups[0]["params"]) > 2
+    assert sorted(file.name for file in Path("my-adapter").iterdir()) == ["adapter.json", "adapter.safetensors"]
+
+
+# Saved notebooks
+
+
+def faults(notebook):
+    """What must not be in a saved notebook: code that was not run from top to bottom, errors, warnings, local paths."""
+    found = []
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    if not code:
+        found.append("no code")
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        found.append("execution counts are not 1, 2, 3, …")
+    for cell in code:
+        texts = []
+        for output in cell.outputs:
+            if output.output_type == "error":
+                found.append(f"{cell.id}: an error")
+            texts.append(output.get("text", ""))
+            texts += [str(data) for mime, data in output.get("data", {}).items() if not mime.startswith("image/")]
+        for fault, pattern in {
+            "a traceback": r"Traceback \(most recent call last\)",
+            "a warning": r"\b\w*Warning\b|\bWARNING\b|^\[?warn",
+            "a local path": r"/home/|/root/|/Users/|/tmp/|/var/folders/|\b[A-Z]:\\",
+        }.items():
+            if any(re.search(pattern, text, flags=re.M) for text in texts):
+                found.append(f"{cell.id}: {fault}")
+    return found
+
+
+def uncompared(notebook):
+    """Ids of the code cells that nbval doesn't run or whose output it doesn't compare."""
+    ids = set()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            options = dict(find_metadata_tags(cell.metadata)) | dict(find_comment_markers(cell.source))
+            if options.get("skip") or options.get("check") is False:
+                ids.add(cell.id)
+    return ids
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_saved_notebook_was_run_and_is_clean(name):
+    assert faults(nbformat.read(NOTEBOOKS[name], as_version=4)) == []
+
+
+def test_uncompared_cells_are_those_of_the_register():
+    text = (ROOT / "docs/uncompared.md").read_text(encoding="utf-8")
+    rows = [[field.strip() for field in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    assert rows[0] == ["notebook", "cell id", "reason"]
+    assert all(len(row) == 3 and all(row) for row in rows), "a row lacks its reason"
+    registered = [(name, cell) for name, cell, _ in rows[2:]]
+    tagged = {
+        (name, cell) for name, path in NOTEBOOKS.items() for cell in uncompared(nbformat.read(path, as_version=4))
+    }
+    assert sorted(registered) == sorted(tagged)
+
+
+def cell(source="1 + 1", count=1, outputs=(), id="it", **more):
+    return new_code_cell(source, id=id, execution_count=count, outputs=list(outputs), **more)
+
+
+def stream(text, name="stdout"):
+    return new_output("stream", name=name, text=text)
+
+
+def html(text):
+    return new_output("display_data", data={"text/html": text})
+
+
+@pytest.mark.parametrize(
+    ("cells", "fault"),
+    [
+        ([cell(count=None)], "execution counts are not 1, 2, 3, …"),
+        ([cell(count=2, id="one"), cell(count=1)], "execution counts are not 1, 2, 3, …"),
+        ([new_markdown_cell("# Title")], "no code"),
+        ([cell(outputs=[new_output("error", ename="ValueError", evalue="x", traceback=[])])], "it: an error"),
+        ([cell(outputs=[stream("Traceback (most recent call last):\n")])], "it: a traceback"),
+        ([cell(outputs=[stream("lib.py:3: FutureWarning: soon\n", "stderr")])], "it: a warning"),
+        ([cell(outputs=[html("<b>UserWarning</b>")])], "it: a warning"),
+        ([cell(outputs=[stream("from /home/someone/data\n")])], "it: a local path"),
+        ([cell(outputs=[html("<td>/tmp/x</td>")])], "it: a local path"),
+        ([cell(outputs=[stream("C:\\Users\\someone\n")])], "it: a local path"),
+    ],
+)
+def test_faults_of_a_saved_notebook_are_found(cells, fault):
+    assert faults(new_notebook(cells=cells)) == [fault]
+
+
+def test_a_clean_notebook_has_no_faults():
+    cells = [
+        new_markdown_cell("see /tmp"),
+        cell(outputs=[stream("ratio 1/2, 3 MB\n")]),
+        cell("", count=None, id="empty"),
+    ]
+    assert faults(new_notebook(cells=cells)) == []
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        (cell(), set()),
+        (cell(metadata={"tags": ["nbval-ignore-output"]}), {"it"}),
+        (cell(metadata={"tags": ["nbval-skip"]}), {"it"}),
+        (cell("# NBVAL_IGNORE_OUTPUT\n1"), {"it"}),
+        (cell("# NBVAL_SKIP\n1"), {"it"}),
+    ],
+)
+def test_uncompared_cells_are_found(there, expected):
+    assert uncompared(new_notebook(cells=[there])) == expected
+
+
+# The course runner
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A course of four lessons, of which the second raises and the fourth is no notebook."""
+    lessons = tmp_path / "notebooks"
+    lessons.mkdir()
+    for name, source in {"01_good": "6 * 7", "02_bad": "raise ValueError('no such gate')", "03_good": "'on'"}.items():
+        cells = [new_markdown_cell("# Lesson"), cell("x = 1", id="start"), cell(source, id="heart")]
+        notebook = new_notebook(cells=cells)
+        nbformat.write(notebook, lessons / f"{name}.ipynb")
+    (lessons / "04_torn.ipynb").write_text('{"cells": [')
+    return lessons
+
+
+def run_course(folder, *names):
+    return course.main([*names, "--notebooks", str(folder), "--out", str(folder.parent / "out")])
+
+
+def test_course_goes_on_after_failures_and_reports_them(folder, capsys):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert run_course(folder) == 1
+    progress, *reports = capsys.readouterr().out.split("\n\n")
+    lines = progress.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["01_good", "02_bad", "03_good", "04_torn"]
+    assert ["FAILED" in line for line in lines[:4]] == [False, True, False, True]
+    assert lines[4].startswith("2 of 4 notebooks ran")
+    assert re.search(r"FAILED .*02_bad\.ipynb, in cell 3 \(id heart\): ValueError: no such gate", reports[0])
+    assert re.search(r"FAILED .*04_torn\.ipynb, before its first cell: NotJSONError", reports[1])
+    assert all(len(report.strip().splitlines()) <= 6 for report in reports)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_course_names_a_lesson_before_it_runs(folder, capsys, monkeypatch):
+    printed = []
+    monkeypatch.setattr(course, "run_notebook", lambda path, out: printed.append(capsys.readouterr().out))
+    run_course(folder, "01", "03")
+    assert printed == ["01_good ... ", "0.0 minutes\n03_good ... "]
+
+
+def test_course_runs_the_lessons_it_is_given_and_keeps_other_files(folder, capsys):
+    out = folder.parent / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("kept")
+    assert run_course(folder, "01", "notebooks/03_good.ipynb") == 0
+    assert "FAILED" not in capsys.readouterr().out
+    made = sorted(path.name for path in out.iterdir())
+    assert made == ["01_good.html", "01_good.ipynb", "03_good.html", "03_good.ipynb", "mine.txt"]
+    executed = nbformat.read(out / "01_good.ipynb", as_version=4)
+    assert [c.execution_count for c in executed.cells[1:]] == [1, 2]
+    assert executed.cells[2].outputs[0].data["text/plain"] == "42"
+    assert "42" in (out / "01_good.html").read_text(encoding="utf-8")
+
+
+def test_course_reports_a_kernel_that_dies(folder, capsys):
+    notebook = new_notebook(cells=[cell("import os\nos._exit(1)")])
+    nbformat.write(notebook, folder / "05_dies.ipynb")
+    assert run_course(folder, "05") == 1
+    assert "in cell 1 (id it): DeadKernelError" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [["13"], ["01", "nowhere"]])
+def test_course_names_the_lessons_there_are_when_one_is_unknown(folder, names, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run_course(folder, *names)
+    assert stop.value.code == 2
+    assert re.search(f"no notebook {names[-1]} .*01_good", capsys.readouterr().err)
+
+
+def test_course_without_notebooks_is_an_error(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run_course(tmp_path)
+    assert stop.value.code == 2
+    assert "no notebook" in capsys.readouterr().err
