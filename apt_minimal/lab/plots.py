@@ -75,7 +75,7 @@ def plot_gates(reading: GateReading) -> Figure:
             "spread of α across inputs": (reading.spread, 0, None),
         }
         for axis, (title, (values, low, high)) in zip(axes, panels.items(), strict=True):
-            image = axis.imshow(values, aspect="auto", vmin=low, vmax=high, cmap="cividis", origin="lower")
+            image = axis.imshow(values.numpy(), aspect="auto", vmin=low, vmax=high, cmap="cividis", origin="lower")
             layers, length = values.shape
             axis.set(title=title, xlabel="prefix token", yticks=range(layers), yticklabels=range(1, layers + 1))
             axis.set_xticks(range(0, length, max(1, length // 8)), range(1, length + 1, max(1, length // 8)))
