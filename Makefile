@@ -29,9 +29,10 @@ lab: $(INSTALLED)
 	$(BIN)/python -m jupyter lab notebooks
 
 format: $(INSTALLED)
-	$(BIN)/python -m ruff check --fix
-	$(BIN)/python -m ruff format
 	$(BIN)/nb-clean clean --preserve-cell-metadata --preserve-cell-outputs --preserve-execution-counts notebooks
+	$(BIN)/python -m ruff check --fix --exit-zero --silent
+	$(BIN)/python -m ruff format
+	$(BIN)/python -m ruff check
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache apt_minimal.egg-info

@@ -15,24 +15,23 @@ from apt_minimal.gates import first_token
 from apt_minimal.lab.entities import entities, entity_scores
 
 
-def check_count_parameters(answer: Callable[[int, int, int], int]) -> bool:
-    """Exercise 7.1: answer(L, d, l) counts the parameters in all of APT's prefixes and gates."""
+def check_equal_sizes(answer: Callable[[int], tuple[int, int]]) -> bool:
+    """Exercise 7.1: answer(l) is the prefix length of P-tuning v2, and the rank of LoRA on queries and values, that
+    have as many parameters as APT with prefix length l (λ left out)."""
     mistakes = {
-        "λ is missing: one scalar in each layer": lambda L, d, l: 3 * L * d * l,
-        "the gates are missing: each layer has a W of d · l weights, and a λ": lambda L, d, l: 2 * L * d * l,
-        "W is missing, or one of the two prefixes, for keys and for values": lambda L, d, l: 2 * L * d * l + L,
-        "each layer has a λ of its own": lambda L, d, l: 3 * L * d * l + 1,
-        "λ is one number for a layer, not one for each prefix token": lambda L, d, l: 3 * L * d * l + L * l,
-        "W has no bias here": lambda L, d, l: 3 * L * d * l + L * l + L,
-        "one α serves keys and values, so a layer has one W": lambda L, d, l: 4 * L * d * l + L,
-        "that is a single layer": lambda L, d, l: 3 * d * l + 1,
+        "the other way round: first P-tuning v2's length, then LoRA's rank": lambda l: (3 * l // 4, 3 * l // 2),
+        "P-tuning v2 has no W, so it needs a longer prefix for as many parameters": lambda l: (l, 3 * l // 4),
+        "P-tuning v2 has two prefixes in a layer too, for keys and for values": lambda l: (3 * l, 3 * l // 4),
+        "LoRA adapts two weights, of two matrices each: four blocks of d · r": lambda l: (3 * l // 2, 3 * l // 2),
+        "LoRA has four blocks of d · r in a layer, not one": lambda l: (3 * l // 2, 3 * l),
+        "for APT's gate a layer has W too: three blocks of l · d, not two": lambda l: (l, l // 2),
     }
-    sizes = [(6, 384, 16), (12, 768, 20), (3, 7, 5), (2, 4, 1)]
+    lengths = [(16,), (8,), (40,)]
     for mistake, formula in mistakes.items():
-        if _agrees(answer, formula, sizes):
+        if _agrees(answer, formula, lengths):
             return _say(False, mistake)
-    hint = "count one layer first: two prefixes of l rows and d columns, W and λ"
-    return _check(answer, lambda L, d, l: 3 * L * d * l + L, [(hint, size) for size in sizes])
+    hint = "count one layer: APT has P_k, P_v and W, each of l · d"
+    return _check(answer, lambda l: (3 * l // 2, 3 * l // 4), [(hint, length) for length in lengths])
 
 
 def check_widen_mask(answer: Callable[[Tensor, int], Tensor]) -> bool:
@@ -144,8 +143,8 @@ def _difference(given, expected) -> str:
         if given.dtype != expected.dtype:
             return f"the dtype is {given.dtype}, expected {expected.dtype}"
         return "" if torch.allclose(given, expected) else "the values differ"
-    if isinstance(expected, list) and isinstance(given, tuple | Tensor):
-        given = list(given) if isinstance(given, tuple) else given.tolist()
+    if isinstance(expected, list | tuple) and isinstance(given, list | tuple | Tensor):
+        given = type(expected)(given.tolist() if isinstance(given, Tensor) else given)
     if isinstance(expected, float):
         same = isinstance(given, int | float) and abs(given - expected) < 1e-9
     else:
@@ -155,7 +154,7 @@ def _difference(given, expected) -> str:
 
 def _agrees(answer: Callable, formula: Callable, inputs: list[tuple]) -> bool:
     try:
-        return all(answer(*one) == formula(*one) for one in inputs)
+        return all(tuple(answer(*one)) == formula(*one) for one in inputs)
     except Exception:
         return False  # reported by the checks that follow
 

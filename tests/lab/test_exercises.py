@@ -58,8 +58,8 @@ def f1_by_loop(gold, predicted):
 @pytest.mark.parametrize(
     "check, answer",
     [
-        (exercises.check_count_parameters, lambda L, d, l: L * (2 * l * d + d * l + 1)),
-        (exercises.check_count_parameters, lambda L, d, l: sum(3 * d * l + 1 for _ in range(L))),
+        (exercises.check_equal_sizes, lambda l: (3 * l // 2, 3 * l // 4)),
+        (exercises.check_equal_sizes, lambda l: [1.5 * l, 0.75 * l]),
         (exercises.check_widen_mask, widen_with_cat),
         (exercises.check_widen_mask, lambda m, l: F.pad(m, (l, 0), value=m.dtype == torch.bool)),
         (exercises.check_gate_input, first_by_loop),
@@ -148,14 +148,14 @@ def word_accuracy(gold, predicted):
 @pytest.mark.parametrize(
     "check, answer, diagnosis",
     [
-        (exercises.check_count_parameters, lambda L, d, l: 3 * L * d * l, "λ is missing"),
-        (exercises.check_count_parameters, lambda L, d, l: 2 * L * d * l + L, "is missing"),
-        (exercises.check_count_parameters, lambda L, d, l: 3 * L * d * l + 1, "λ of its own"),
-        (exercises.check_count_parameters, lambda L, d, l: 3 * L * d * l + L * l + L, "no bias"),
-        (exercises.check_count_parameters, lambda L, d, l: 4 * L * d * l + L, "one W"),
-        (exercises.check_count_parameters, lambda L, d, l: 3 * L * d * l + L * l, "not one for each prefix token"),
-        (exercises.check_count_parameters, lambda L, d, l: 3 * d * l + 1, "single layer"),
-        (exercises.check_count_parameters, lambda L, d, l: 110_598, "count one layer"),
+        (exercises.check_equal_sizes, lambda l: (0.75 * l, 1.5 * l), "other way round"),
+        (exercises.check_equal_sizes, lambda l: (l, 0.75 * l), "longer prefix"),
+        (exercises.check_equal_sizes, lambda l: (3 * l, 0.75 * l), "two prefixes"),
+        (exercises.check_equal_sizes, lambda l: (1.5 * l, 1.5 * l), "four blocks"),
+        (exercises.check_equal_sizes, lambda l: (1.5 * l, 3 * l), "not one"),
+        (exercises.check_equal_sizes, lambda l: (l, l / 2), "W too"),
+        (exercises.check_equal_sizes, lambda l: (24, 12), "count one layer"),
+        (exercises.check_equal_sizes, lambda l: 1.5 * l, "count one layer"),
         (exercises.check_widen_mask, hides_prefix, "True means"),
         (exercises.check_widen_mask, adds_lowest, "hides it"),
         (exercises.check_widen_mask, lambda m, l: F.pad(m, (l, 0), value=1), "0 is neutral"),
