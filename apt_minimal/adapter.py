@@ -1,4 +1,4 @@
-"""Save what was trained and load it onto the same backbone: half a megabyte, no pickle."""
+"""Save what was trained and load it onto the same backbone: a small folder, no pickle."""
 
 import hashlib
 import json
@@ -22,23 +22,23 @@ def save_adapter(model: nn.Module, folder: str | Path) -> None:
     """Write an attached model's config, prefixes, gates and head into a folder.
 
     `adapter.json` holds the `AptConfig`, the labels and the backbone's fingerprint; `adapter.safetensors` every
-    tensor that is not frozen backbone, under the model's own names. A backbone part that trains as well (an
-    unfrozen pooler, say) is saved too.
+    parameter that is not frozen backbone, under the model's own names. A backbone part that requires gradients as well
+    (an unfrozen pooler, say) is saved too.
 
     Args:
         model: a model that `attach` was called on.
-        folder: made if missing; an adapter that stands there is replaced only once the new one is complete.
+        folder: made if missing; an adapter that stands there is replaced only when the new one is completely written.
 
     Raises:
         ValueError: nothing is attached, or a trained tensor is not finite.
         NotADirectoryError: the path is a file.
     """
-    folder = Path(folder)
+    folder, model = Path(folder), getattr(model, "_orig_mod", model)  # torch.compile wraps a model
     if not is_attached(model):
         raise ValueError("this model has no prefixes attached, so there is no adapter to save")
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; give the folder that shall hold the adapter")
-    tensors = {name: t.detach().cpu().contiguous() for name, t in trained_tensors(model).items()}
+    tensors = {name: t.detach().cpu().contiguous() for name, t in adapter_parameters(model).items()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ValueError(f"{name} holds NaN or infinite values; a diverged adapter is not saved")
@@ -48,7 +48,7 @@ def save_adapter(model: nn.Module, folder: str | Path) -> None:
         save_file(tensors, Path(scratch, TENSORS_FILE))
         description = {
             "format": FORMAT,
-            "config": asdict(model.apt_attachment.config),
+            "config": asdict(model.base_model.apt_attachment.config),
             "labels": _labels(model),
             "backbone": _backbone_facts(model, tensors),
             "tensors_sha256": hashlib.sha256(Path(scratch, TENSORS_FILE).read_bytes()).hexdigest(),
@@ -61,7 +61,8 @@ def save_adapter(model: nn.Module, folder: str | Path) -> None:
 def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
     """Attach a saved adapter to a fresh model of the same backbone and the same head.
 
-    Everything is checked before the model is touched: after an error it is as it was.
+    After an error the model is as it was. Where a part of the backbone was trained and saved as well, it requires
+    gradients again.
 
     Args:
         model: the model that `save_adapter` saw, before `attach`: same backbone, same head, same number of labels.
@@ -83,7 +84,7 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
     for what in here:
         if what != "name" and facts.get(what) != here[what]:
             raise ValueError(
-                f"the adapter in {folder} was trained on {facts['name']!r} with {what} {facts.get(what)}; "
+                f"the adapter in {folder} was trained on {facts.get('name')!r} with {what} {facts.get(what)}; "
                 f"this model, {here['name']!r}, has {what} {here[what]}"
             )
     if len(labels) != len(_labels(model)):
@@ -92,20 +93,21 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
             f"this model has {len(_labels(model))}: load it with num_labels={len(labels)}"
         )
     attach(model, description["config"])
-    ours = trained_tensors(model, also=tensors)
+    ours = adapter_parameters(model, also=tensors)
     if wrong := _mismatch(ours, tensors):
         detach(model)
         raise ValueError(f"the adapter in {folder} doesn't fit this model: {wrong}")
     with torch.no_grad():
         for name, tensor in tensors.items():
             ours[name].copy_(tensor)
+            ours[name].requires_grad_(True)
     if labels:
         model.config.id2label = dict(enumerate(labels))
         model.config.label2id = {label: i for i, label in enumerate(labels)}
     return model
 
 
-def trained_tensors(model: nn.Module, also=()) -> dict[str, Tensor]:
+def adapter_parameters(model: nn.Module, also=()) -> dict[str, Tensor]:
     """Every parameter of an attached model but the frozen backbone, by name; those named in `also` in any case."""
     frozen = {id(p) for p in model.base_model.parameters() if not p.requires_grad}
     named = model.named_parameters()
@@ -115,7 +117,8 @@ def trained_tensors(model: nn.Module, also=()) -> dict[str, Tensor]:
 def fingerprint(model: nn.Module, without=()) -> str:
     """SHA-256 of a model's backbone: names, shapes and values of its weights, without those named in `without`.
 
-    Values are hashed as bfloat16, so that a backbone and its copy in another precision count as the same.
+    Values are hashed as bfloat16, so that a backbone in float32 and its copies in float64 or bfloat16 count as the same
+    (but not a copy in float16, which rounds otherwise).
     """
     outer = "" if model.base_model is model else model.base_model_prefix + "."
     digest = hashlib.sha256()
@@ -155,7 +158,9 @@ def _read(folder: Path) -> tuple[dict, dict[str, Tensor]]:
         if description["format"] != FORMAT:
             raise ValueError(f"format {description['format']}, this version reads {FORMAT}")
         description["config"] = AptConfig(**description["config"])
-        checksum, _, _ = description["tensors_sha256"], description["labels"], description["backbone"]["fingerprint"]
+        checksum = description["tensors_sha256"]
+        if not isinstance(description["labels"], list) or "fingerprint" not in dict(description["backbone"]):
+            raise ValueError("labels must be a list, and backbone must have a fingerprint")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / CONFIG_FILE} is damaged or not an adapter's: {error}") from None
     data = (folder / TENSORS_FILE).read_bytes()

@@ -17,15 +17,20 @@ from torch import Tensor, nn
 from apt_minimal.attention import prefix_mass, prepend_prefix, split_heads
 from apt_minimal.prefix import AdaptivePrefix, AptConfig
 
+# Models whose layers are BERT's: encoder.layer[i].attention.self, which takes keys and values from a cache.
+HOSTS = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
+
 
 def attach(model: nn.Module, config: AptConfig) -> nn.Module:
     """Freeze a BERT-like model and put an `AdaptivePrefix` into every layer, in place.
 
-    The backbone is frozen whole, pooler included; a head on top of it is left as it is. What then requires
-    gradients is the prefixes, the gates and the head: an ordinary model for any training loop.
+    The backbone is frozen whole, pooler included; a head on top of it is left as it is (but for weights that it
+    shares with the backbone). What then requires gradients is the prefixes, the gates and the head: an ordinary model
+    for any training loop. It takes attention masks of shape [b, n]. The prefixes have the model's dtype: to train in
+    bfloat16, keep the model in float32 and use autocast.
 
     Args:
-        model: a transformers encoder of BERT's build (BERT, RoBERTa, XLM-R, ELECTRA …), with or without a head.
+        model: a transformers encoder whose model_type is one of `HOSTS`, with or without a head.
         config: what to attach.
 
     Returns:
@@ -33,7 +38,7 @@ def attach(model: nn.Module, config: AptConfig) -> nn.Module:
 
     Raises:
         ValueError: it already has prefixes, or the config's lengths don't fit its layers.
-        TypeError: it is not a model of BERT's build. Nothing has been changed in either case.
+        TypeError: it is no such encoder. Nothing has been changed in either case.
     """
     if is_attached(model):
         raise ValueError("this model already has prefixes attached; call detach(model) first")
@@ -49,7 +54,8 @@ def attach(model: nn.Module, config: AptConfig) -> nn.Module:
         if prefix is not None:
             layer.add_module("prefix", prefix.to(layer.query.weight.device, model.dtype).train(layer.training))
             hooks.append(layer.register_forward_pre_hook(_hand_over_prefix, with_kwargs=True))
-    model.apt_attachment = _Attachment(config, frozen, hooks)
+    # On the backbone, so that a head put on top of it, or taken off, makes no difference.
+    model.base_model.apt_attachment = _Attachment(config, frozen, hooks)
     return model
 
 
@@ -67,13 +73,13 @@ def detach(model: nn.Module) -> nn.Module:
             del layer.prefix
     for name in attachment.frozen:
         model.base_model.get_parameter(name).requires_grad_(True)
-    del model.apt_attachment
+    del model.base_model.apt_attachment
     return model
 
 
 def is_attached(model: nn.Module) -> bool:
     """Whether `attach` has been called on this model (and `detach` has not)."""
-    return hasattr(model, "apt_attachment")
+    return hasattr(getattr(model, "base_model", None), "apt_attachment")
 
 
 def prefixes(model: nn.Module) -> list[AdaptivePrefix | None]:
@@ -116,8 +122,8 @@ def record(model: nn.Module) -> Iterator[Record]:
     Raises:
         ValueError: nothing is attached.
     """
-    layers, seen = _self_attentions(model), Record()
     _attachment(model)
+    layers, seen = _self_attentions(model), Record()
     for values in (seen.alpha, seen.scale, seen.mass):
         values.extend([None] * len(layers))
 
@@ -174,12 +180,12 @@ def _hand_over_prefix(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tupl
     if kwargs.get("past_key_values") is not None:
         raise ValueError("an attached model takes no past_key_values: its prefix has their place")
     (hidden_states,), mask = args, kwargs.get("attention_mask")
-    if mask is not None and mask.dim() != 4:
+    if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 4):
+        found = f"shape {list(mask.shape)}" if isinstance(mask, Tensor) else f"type {type(mask).__name__}"
         raise ValueError(
-            f"a mask of shape {list(mask.shape)} reached the attention; "
-            'prefixes need attn_implementation="sdpa" or "eager"'
+            f'a mask of {found} reached the attention; prefixes need attn_implementation "sdpa" or "eager"'
         )
-    # The host's mask is the same for every query: its first row tells which tokens are real.
+    # Made from a mask [b, n], the host's [b, 1, n, n] is the same for every query: one row tells which tokens are real.
     attention_mask = None if mask is None else _boolean(mask)[:, 0, 0]
     prefix_key, prefix_value = layer.prefix(hidden_states, attention_mask)
     if mask is not None:
@@ -197,20 +203,14 @@ def _boolean(mask: Tensor | None) -> Tensor | None:
 def _attachment(model: nn.Module) -> _Attachment:
     if not is_attached(model):
         raise ValueError("this model has no prefixes attached; call attach(model, AptConfig(...)) first")
-    return model.apt_attachment
+    return model.base_model.apt_attachment
 
 
 def _self_attentions(model: nn.Module) -> list[nn.Module]:
-    """The self-attention module of each layer, in order."""
+    """The self-attention module of each layer, in order; TypeError where the model is no host for prefixes."""
     config = getattr(model, "config", None)
-    if getattr(config, "is_decoder", False):
-        raise TypeError(f"{type(model).__name__} is a decoder; prefixes are attached to encoders only")
-    try:
-        layers = [layer.attention.self for layer in model.base_model.encoder.layer]
-        assert all(hasattr(layer, name) for layer in layers for name in ("query", "key", "value"))
-    except (AttributeError, AssertionError, TypeError):
-        raise TypeError(
-            f"{type(model).__name__} has no layers of BERT's build (encoder.layer[i].attention.self with query, "
-            "key and value); attach works on BERT, RoBERTa, XLM-R, ELECTRA and their like"
-        ) from None
-    return layers
+    if getattr(config, "model_type", None) not in HOSTS:
+        raise TypeError(f"{type(model).__name__} cannot take prefixes; models of type {', '.join(HOSTS)} can")
+    if config.is_decoder:
+        raise TypeError(f"this {type(model).__name__} is a decoder; prefixes are for encoders only")
+    return [layer.attention.self for layer in model.base_model.encoder.layer]

@@ -4,7 +4,7 @@ Letters used throughout the package:
 
     b  examples in a batch      h    attention heads         d  hidden size (d = h · d_h)
     n  tokens of the input      d_h  size of one head        L  layers
-    m  keys attended to         l    prefix length
+    k  keys attended to         l    prefix length
 """
 
 import math
@@ -25,6 +25,15 @@ def merge_heads(x: Tensor) -> Tensor:
     return rearrange(x, "b h n d_h -> b n (h d_h)")
 
 
+def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q Kᵀ / √d_h): how much each query looks at each key, [b, h, n, k]; see `scaled_dot_product_attention`."""
+    scores = query @ rearrange(key, "b h k d_h -> b h d_h k") / math.sqrt(query.shape[-1])
+    if mask is None:
+        return scores.softmax(dim=-1)
+    # −inf before the softmax is a weight of exactly 0 after it; a row of nothing but −inf would be 0/0.
+    return scores.masked_fill(~mask, -math.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
+
+
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -32,19 +41,14 @@ def scaled_dot_product_attention(
 
     Args:
         query: [b, h, n, d_h].
-        key, value: [b, h, m, d_h].
-        mask: boolean, broadcastable to [b, h, n, m]; True where a query may look.
+        key, value: [b, h, k, d_h].
+        mask: boolean, broadcastable to [b, h, n, k]; True where a query may look.
             A query that may look nowhere attends to nothing: its output is zero.
 
     Returns:
-        The attended values [b, h, n, d_h] and the attention weights [b, h, n, m].
+        The attended values [b, h, n, d_h] and the attention weights [b, h, n, k].
     """
-    scores = query @ rearrange(key, "b h m d_h -> b h d_h m") / math.sqrt(query.shape[-1])
-    if mask is None:
-        weights = scores.softmax(dim=-1)
-    else:
-        # −inf before the softmax is a weight of exactly 0 after it; a row of nothing but −inf would be 0/0.
-        weights = scores.masked_fill(~mask, -math.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
+    weights = attention_weights(query, key, mask)
     return weights @ value, weights
 
 
@@ -90,7 +94,7 @@ def prefix_attention(
     prefix_value: Tensor,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """E1, prefix attention: softmax(q [P_k; K]ᵀ / √d_h) [P_v; V]  (Li & Liang 2021; APT, section 3).
+    """E1, prefix attention: softmax(q [P_k; K]ᵀ / √d_h) [P_v; V]  (Li & Liang 2021; Zhang et al. 2023).
 
     Args:
         query, key, value: [b, h, n, d_h].
@@ -117,5 +121,4 @@ def prefix_mass(query: Tensor, key: Tensor, prefix_length: int, mask: Tensor | N
     Returns:
         The mass of each head and query, [b, h, n], between 0 and 1.
     """
-    _, weights = scaled_dot_product_attention(query, key, key, mask)
-    return weights[..., :prefix_length].sum(dim=-1)
+    return attention_weights(query, key, mask)[..., :prefix_length].sum(dim=-1)

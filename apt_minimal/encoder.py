@@ -105,7 +105,14 @@ class Encoder(nn.Module):
 
     @classmethod
     def from_bert(cls, bert) -> "Encoder":
-        """Copy config, weights, dtype and device of a transformers `BertModel`; the encoder is in eval mode."""
+        """Copy config, weights, dtype and device of a transformers `BertModel`; the encoder is in eval mode.
+
+        Raises:
+            TypeError: it is another kind of model, whose weights this encoder would not compute with correctly.
+        """
+        if bert.config.model_type != "bert" or bert.config.is_decoder:
+            kind = bert.config.model_type + (" decoder" if bert.config.is_decoder else "")
+            raise TypeError(f"this encoder is BERT's; it cannot take the weights of a {kind}")
         encoder = cls(bert.config).to(device=bert.device, dtype=bert.dtype)
         theirs = bert.state_dict()
         encoder.load_state_dict({name: theirs[_bert_name(name)] for name in encoder.state_dict()})
@@ -138,8 +145,9 @@ class Encoder(nn.Module):
         mask = None if attention_mask is None else rearrange(attention_mask.ne(0), "b n -> b 1 1 n")
         hidden_states = self.embeddings(input_ids, token_type_ids)
         for layer, prefix in zip(self.layers, prefixes, strict=True):
-            # APT in one line: the prefix is built here, from the very states that enter the layer.
-            hidden_states = layer(hidden_states, mask, prefix and prefix(hidden_states, attention_mask))
+            # APT in one line: the prefix is built from the very states that enter the layer.
+            pair = None if prefix is None else prefix(hidden_states, attention_mask)
+            hidden_states = layer(hidden_states, mask, pair)
         return hidden_states
 
 

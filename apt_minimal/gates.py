@@ -9,7 +9,7 @@ GATE_INPUTS = ("first_token", "mean", "none")
 def first_token(hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
     """The hidden state of each example's first real token: [b, n, d] -> [b, d].
 
-    In BERT that is [CLS]. With padding on the left it is not at position 0.
+    In BERT that is [CLS]. With padding on the left it is not at position 0. All padding gives position 0.
     """
     if attention_mask is None:
         return hidden_states[:, 0]
@@ -19,7 +19,7 @@ def first_token(hidden_states: Tensor, attention_mask: Tensor | None = None) -> 
 
 
 def mean_token(hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-    """The mean over each example's real tokens: [b, n, d] -> [b, d]. Padding has no part in it."""
+    """The mean over each example's real tokens: [b, n, d] -> [b, d]. Padding has no part in it; all padding gives 0."""
     if attention_mask is None:
         return hidden_states.mean(dim=1)
     real = attention_mask.ne(0).unsqueeze(-1)  # [b, n, 1]
@@ -30,8 +30,8 @@ def mean_token(hidden_states: Tensor, attention_mask: Tensor | None = None) -> T
 class TokenGate(nn.Module):
     """E2, the token-level gate: α = σ(h W), one number in (0, 1) for each prefix token and example.
 
-    h is the hidden state of the first real token entering the layer (APT, section 3; recalled). Two
-    variants: the mean over the real tokens (ours), and no h at all, α = σ(w) (the paper's ablation).
+    h is the hidden state of the first real token entering the layer (Zhang et al. 2023; recalled). Two
+    variants: the mean over the real tokens (ours), and no h at all, α = σ(w) (the paper's ablation; recalled).
     W is drawn from N(0, init_std²) and has no bias, so that α starts near σ(0) = ½ (the paper's own
     initialisation is not known).
 
@@ -64,8 +64,8 @@ class TokenGate(nn.Module):
 class LayerGate(nn.Module):
     """The layer-level gate λ of E3: one free scalar that weighs a layer's prefix, starting at 1.
 
-    It is not squashed: it may exceed 1 or turn negative. Only λ · P reaches the attention, so λ alone
-    says nothing about how much a layer uses its prefix.
+    It is not squashed: it may exceed 1 or turn negative (how the paper does it is not known). P reaches the attention
+    only multiplied by λ, so λ alone says nothing about how much a layer uses its prefix.
 
     Attributes:
         scale: λ, [].

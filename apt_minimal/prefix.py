@@ -1,5 +1,6 @@
 """One layer's adaptive prefix: P, its gates, and the pair of tensors that attention sees (E3)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from apt_minimal.gates import GATE_INPUTS, LayerGate, TokenGate
 
 @dataclass(frozen=True)
 class AptConfig:
-    """What an adaptive prefix is made of. With both gates off it is P-tuning v2.
+    """What an adaptive prefix is made of. With both gates off it is P-tuning v2's (without its shift of positions).
 
     Args:
         prefix_length: l for every layer, or a tuple with one length per layer (0 = no prefix there).
@@ -42,9 +43,9 @@ class AptConfig:
             )
         if self.gate_input not in GATE_INPUTS:
             raise ValueError(f"gate_input is {self.gate_input!r}; it must be one of {', '.join(GATE_INPUTS)}")
-        if not self.init_std >= 0:
-            raise ValueError(f"init_std is {self.init_std!r}; it must be at least 0")
-        if not 0 <= self.prefix_dropout < 1:
+        if not (isinstance(self.init_std, int | float) and 0 <= self.init_std < math.inf):
+            raise ValueError(f"init_std is {self.init_std!r}; it must be a finite number of at least 0")
+        if not (isinstance(self.prefix_dropout, int | float) and 0 <= self.prefix_dropout < 1):
             raise ValueError(f"prefix_dropout is {self.prefix_dropout!r}; it must be in [0, 1)")
 
     def lengths(self, num_layers: int) -> tuple[int, ...]:
@@ -60,7 +61,7 @@ class AptConfig:
 
 
 class AdaptivePrefix(nn.Module):
-    """E3, the gated prefix of one layer: P̂ = λ · α ⊙ P, for keys and values alike (APT, section 3).
+    """E3, the gated prefix of one layer: P̂ = λ · α ⊙ P, for keys and values alike (Zhang et al. 2023; recalled).
 
     P is drawn from N(0, init_std²), as in P-tuning v2. α multiplies whole prefix tokens, all heads alike.
 

@@ -85,9 +85,6 @@ def test_from_pretrained_is_in_eval_mode_and_reads_a_folder(tiny, tmp_path, righ
     close(encoder(**right_padded), bert(**right_padded).last_hidden_state, real_of=right_padded)
 
 
-@pytest.mark.xfail(
-    reason="RoBERTa's weights have BERT's names but other positions: wrong states, no error", strict=True
-)
 def test_from_pretrained_refuses_what_is_no_bert(tiny, tmp_path):
     tiny(RobertaModel, config_class=RobertaConfig).save_pretrained(tmp_path)
     with pytest.raises((TypeError, ValueError), match="roberta"):

@@ -95,10 +95,18 @@ def run_grid(file: str | Path, data_dir: str | None = None, jobs: int = 1, devic
             open_ = [spec for spec in specs(grid, lines) if spec not in done]
             futures = {pool.submit(_one_line, spec, data_dir, device): spec for spec in open_}
             bar = tqdm(as_completed(futures), total=len(futures), desc=f"{file.stem}, {specs.__name__}")
+            failed = []
             for future in bar:
+                if future.exception() is not None:
+                    failed.append(future)
+                    continue
                 line, predictions = future.result()
                 _write(lines_file, line, predictions)
                 bar.set_postfix_str(line["run"]["method"])
+            for future in failed:  # all others are written by now
+                spec, error = futures[future], future.exception()
+                error.add_note(f"in the run {spec['method']}, {spec['purpose']}, {spec.get('train')}")
+                raise error
 
 
 def search_specs(grid: dict, lines: list[dict]) -> list[dict]:

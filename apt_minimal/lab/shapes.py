@@ -68,20 +68,29 @@ def _reshape(name: str, row: dict) -> dict:
         return _tagged(name, row)
     label = row["label"]
     if name == "copa":
-        joint = {"cause": " because", "effect": " so"}[row["question"]]
-        choices = [row[c][:1].lower() + row[c][1:] for c in ("choice1", "choice2")]
-        return {"kind": "choice", "text": row["premise"].rstrip(".") + joint, "choices": choices, "label": int(label)}
-    if "choices" in row or "choice1" in row:
-        choices = row.get("choices") or [row[key] for key in sorted(row) if key.startswith("choice")]
-        if len(choices) < 2 or not all(isinstance(choice, str) for choice in choices):
-            raise ValueError(f"choices is {choices!r}; at least two texts are needed")
-        if str(label) not in map(str, range(len(choices))):
-            raise ValueError(f"label is {label!r}; it must be the number of a choice, 0 to {len(choices) - 1}")
-        return {"kind": "choice", "text": row.get("text"), "choices": choices, "label": int(label)}
+        if row["question"] not in ("cause", "effect"):
+            raise ValueError(f"question is {row['question']!r}; it must be 'cause' or 'effect'")
+        text = row["premise"].rstrip(".") + (" because" if row["question"] == "cause" else " so")
+        return _choice(text, [row[c][:1].lower() + row[c][1:] for c in ("choice1", "choice2")], label)
+    if "choices" in row:
+        return _choice(row.get("text"), row["choices"], label)
+    if "choice1" in row:
+        keys = sorted((key for key in row if key.startswith("choice")), key=lambda key: (len(key), key))
+        return _choice(row.get("text"), [row[key] for key in keys], label)
     text, pair = _texts(name, row)
     if not isinstance(text, str) or not isinstance(pair, str | None):
         raise ValueError(f"text is {text!r} and text_pair {pair!r}; both must be strings")
     return {"kind": "sequence", "text": text, "text_pair": pair, "label": _label(name, label)}
+
+
+def _choice(text: str | None, choices: list[str], label) -> dict:
+    if not isinstance(text, str | None):
+        raise ValueError(f"text is {text!r}; it must be a string")
+    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(choice, str) for choice in choices):
+        raise ValueError(f"choices is {choices!r}; at least two texts are needed, in a list")
+    if str(label) not in map(str, range(len(choices))):
+        raise ValueError(f"label is {label!r}; it must be the number of a choice, 0 to {len(choices) - 1}")
+    return {"kind": "choice", "text": text, "choices": choices, "label": int(label)}
 
 
 def _texts(name: str, row: dict) -> tuple[str, str | None]:
@@ -103,7 +112,7 @@ def _texts(name: str, row: dict) -> tuple[str, str | None]:
 def _label(name: str, label) -> str:
     """A label's name. Known tasks may give its number; a boolean is named after Python's."""
     names = LABELS.get(name)
-    if isinstance(label, float) or label is None or label == "":
+    if not isinstance(label, str | int) or label == "":
         raise ValueError(f"label is {label!r}; a name, an integer or a boolean is needed")
     if names is None or str(label) in names:
         return str(label)

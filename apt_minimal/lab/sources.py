@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import random
@@ -80,10 +81,16 @@ def load_rows(name: str, source: str = "auto", data_dir: str | Path | None = Non
 def read_rows(path: str | Path) -> list[dict]:
     """Read a .jsonl file (one object a line) or a .csv file (with a header) into a list of dictionaries."""
     path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error})") from None
     if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        try:
             rows = list(reader)
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
         for number, row in enumerate(rows, start=2):
             if None in row or None in row.values():
                 raise ValueError(f"{path}, row {number}: not as many fields as the header's {len(reader.fieldnames)}")
@@ -91,7 +98,7 @@ def read_rows(path: str | Path) -> list[dict]:
     if path.suffix not in (".jsonl", ".json"):
         raise ValueError(f"{path} is neither .jsonl nor .csv")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -119,7 +119,12 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_factor)
     history, best = History(), copy(trained)
     torch.manual_seed(config.seed)
-    run = {"task": task.name, "source": task.source, **asdict(config), "parameters": sorted(trained)}
+    run = {
+        "task": task.name,
+        "source": task.source,
+        **asdict(config),
+        "parameters": {n: list(p.shape) for n, p in trained.items()},
+    }
     saved = Checkpoint(checkpoint, run, trained, optimizer, schedule)
     if saved.exists():
         progressed, best = saved.load()
@@ -132,10 +137,7 @@ def train(
         for step in range(done + 1, config.max_steps + 1):
             loss = forward(model, task.collate(next(batches)), config.bf16).loss
             if not loss.isfinite():
-                raise FloatingPointError(
-                    f"the loss is {loss.item()} at step {step} of {config.max_steps}; try a learning rate below "
-                    f"{config.learning_rate:g} (the model keeps its state after step {history.best_step})"
-                )
+                raise _diverged(f"the loss is {loss.item()}", step, config, history)
             loss.backward()
             nn.utils.clip_grad_norm_(trained.values(), config.max_grad_norm)
             optimizer.step()
@@ -144,19 +146,28 @@ def train(
             history.loss.append(loss.item())
             bar.update()
             if step in config.evaluation_steps():
+                if not all(p.isfinite().all() for p in trained.values()):
+                    raise _diverged("a trained parameter is not finite", step, config, history)
                 score = task.score(predict(model, task, task.validation, bf16=config.bf16), task.validation)
                 if history.add_score(step, score[task.metric]):
                     best = copy(trained)
                 bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, development {task.metric} {score[task.metric]:.3f}")
-                saved.write(asdict(history), best)
                 if config.patience is not None and history.evaluations_since_best() >= config.patience:
                     break
+                saved.write(asdict(history), best)
     finally:
         bar.close()
         restore(trained, best)
         model.eval()
     saved.remove()
     return history
+
+
+def _diverged(what: str, step: int, config: TrainConfig, history: History) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what} at step {step} of {config.max_steps}; try a learning rate below {config.learning_rate:g} "
+        f"(the model keeps its state after step {history.best_step})"
+    )
 
 
 def forward(model: nn.Module, batch: dict[str, Tensor], bf16: bool = True):

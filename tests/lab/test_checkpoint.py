@@ -85,14 +85,12 @@ def test_training_goes_on_from_each_of_its_checkpoints(checkpoint, monkeypatch, 
     assert same(fit(file), expected)
 
 
-@pytest.mark.xfail(strict=True, reason="patience is looked at after an evaluation only, not after a resume")
 def test_a_run_killed_after_its_last_checkpoint_still_stops_early(monkeypatch, fit, file, scripted, same):
     scripted([2, 1, 1, 1, 1, 1])
-    expected = killed(1, monkeypatch, fit, file, patience=1)
+    expected = killed(0, monkeypatch, fit, file, patience=1)
     assert same(fit(file, patience=1), expected)
 
 
-@pytest.mark.xfail(strict=True, raises=Exception, reason="a checkpoint knows the names of parameters, not their shapes")
 @pytest.mark.parametrize("length", [1, 8])
 def test_a_checkpoint_of_another_prefix_length_is_refused(length, fit, file, make_task, make_model, interrupt):
     stop = interrupt(6)

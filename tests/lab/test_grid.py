@@ -212,7 +212,6 @@ def test_a_killed_grid_goes_on_without_losing_or_repeating_a_run(grid, start, tm
     assert lines_of(grid)[: len(finished)] == finished
 
 
-@pytest.mark.xfail(strict=True, raises=Exception, reason="one run that fails takes the lines of all others with it")
 def test_a_run_that_fails_costs_no_other_run(grid, start):
     grid.write_text(grid.read_text().replace("head_only = [1e-3, 1e-2]", "head_only = [1e30, 1e-2]"))
     with pytest.raises(FloatingPointError):
