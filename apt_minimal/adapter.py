@@ -133,7 +133,8 @@ def _backbone_facts(model: nn.Module, trained: dict[str, Tensor]) -> dict:
     """What two models must share for one's adapter to fit the other (but for the name, which is for people)."""
     config = model.config
     return {
-        "name": config.name_or_path or type(model).__name__,
+        # of a local path only the last part: where it lies is nobody's business
+        "name": Path(config.name_or_path).name if Path(config.name_or_path).is_absolute() else config.name_or_path,
         "architecture": type(model).__name__,
         "hidden_size": config.hidden_size,
         "num_hidden_layers": config.num_hidden_layers,

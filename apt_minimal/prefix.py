@@ -41,6 +41,9 @@ class AptConfig:
             raise ValueError(
                 f"prefix_length is {self.prefix_length!r}; it must be an integer of at least 0, or a tuple of them"
             )
+        for switch in ("token_gate", "layer_gate"):
+            if not isinstance(getattr(self, switch), bool):
+                raise ValueError(f"{switch} is {getattr(self, switch)!r}; it must be True or False")
         if self.gate_input not in GATE_INPUTS:
             raise ValueError(f"gate_input is {self.gate_input!r}; it must be one of {', '.join(GATE_INPUTS)}")
         if not (isinstance(self.init_std, int | float) and 0 <= self.init_std < math.inf):

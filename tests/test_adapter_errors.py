@@ -52,8 +52,8 @@ OTHERS = {
     "depth": ({"num_hidden_layers": 2}, "num_hidden_layers 3.*num_hidden_layers 2"),
     "heads": ({"num_attention_heads": 8}, "num_attention_heads 4.*num_attention_heads 8"),
     "labels": ({"num_labels": 5}, "2 labels.*has 5"),
-    "kind of head": ({"cls": BertForTokenClassification}, "BertForSequence.*BertForToken"),
-    "family": ({"cls": Roberta, "config_class": RobertaConfig}, "BertForSequence.*RobertaForSequence"),
+    "kind of head": ({"cls": BertForTokenClassification}, "architecture BertForSequence.*architecture BertForToken"),
+    "family": ({"cls": Roberta, "config_class": RobertaConfig}, "architecture Bert.*architecture Roberta"),
 }
 
 

@@ -133,8 +133,9 @@ def test_dropout_is_off_in_eval_and_at_zero():
 
 BAD = [("prefix_length", value) for value in (-1, 2.5, True, (), (4, -2), (4, 1.5), "many", None)]
 BAD += [("gate_input", value) for value in ("last_token", "", None)]
-BAD += [("init_std", value) for value in (-0.1, float("nan"))]
-BAD += [("prefix_dropout", value) for value in (-0.1, 1.0, 1, float("nan"))]
+BAD += [("init_std", value) for value in (-0.1, float("nan"), float("inf"), "a", None)]
+BAD += [("prefix_dropout", value) for value in (-0.1, 1.0, 1, float("nan"), "a", None)]
+BAD += [("token_gate", "no"), ("layer_gate", 1)]
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
