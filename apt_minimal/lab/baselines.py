@@ -103,8 +103,9 @@ def load_model(task: Task, backbone: str | Path) -> nn.Module:
     from transformers.utils import logging
 
     # Otherwise transformers takes a missing folder for a hub name and complains about its characters.
-    looks_local = Path(backbone).is_absolute() or str(backbone).startswith((".", "~"))
-    if looks_local and not Path(backbone).is_dir():
+    if str(backbone).startswith("~"):
+        backbone = Path(backbone).expanduser()
+    if (Path(backbone).is_absolute() or str(backbone).startswith(".")) and not Path(backbone).is_dir():
         raise FileNotFoundError(f"there is no folder {backbone}; give an existing one or a hub name")
     heads = {"sequence": "SequenceClassification", "token": "TokenClassification", "choice": "MultipleChoice"}
     auto_model = getattr(transformers, f"AutoModelFor{heads[task.kind]}")

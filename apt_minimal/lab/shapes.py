@@ -151,4 +151,6 @@ def label_names(name: str, rows: list[dict]) -> list[str]:
             raise ValueError(f"rows have {' and '.join(map(str, sorted(counts)))} choices; every row needs as many")
         return [f"choice{i}" for i in range(1, counts.pop() + 1)]
     seen = {row["label"] for row in rows}
+    if name not in LABELS and len(seen) < 2:
+        raise ValueError(f"every row has the label {seen.pop()!r}; a task needs at least two labels")
     return LABELS.get(name) or sorted(seen, key=lambda label: (len(label), label) if label.isdigit() else (0, label))

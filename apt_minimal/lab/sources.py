@@ -55,34 +55,34 @@ def load_rows(name: str, source: str = "auto", data_dir: str | Path | None = Non
     """
     if source not in ("auto", "folder", "sample"):
         raise ValueError(f'source is {source!r}; it must be "auto", "folder" or "sample"')
-    own, data_dir = Path(name), data_dir or os.environ.get("APT_DATA")
-    if data_dir is not None and not Path(data_dir).is_dir():
-        raise FileNotFoundError(f"there is no folder {data_dir}; data_dir (or $APT_DATA) must name an existing one")
-    if own.is_file() and source != "sample":
-        return _split(read_rows(own)), f"file {name}, cut 8:1:1"
     looked = []
     if source != "sample":
-        folders = [own] if own.is_dir() else [Path(data_dir, name)] if data_dir else []
-        for folder in folders:
-            if folder.is_dir():
-                return _read_folder(folder), f"folder {folder}"
-            looked.append(str(folder))
-        if not folders:
+        data_dir = data_dir or os.environ.get("APT_DATA")
+        if data_dir is not None and not Path(data_dir).is_dir():
+            raise FileNotFoundError(f"there is no folder {data_dir}; data_dir (or $APT_DATA) must name an existing one")
+        if data_dir is None:
             looked.append("no folder (data_dir and $APT_DATA are not set)")
+        for place in [Path(data_dir, name), Path(name)] if data_dir is not None else [Path(name)]:
+            if name and place.is_dir():
+                return _read_folder(place), f"folder {place}"
+            if place.is_file():
+                return _split(read_rows(place)), f"file {place}, cut 8:1:1"
+            looked.append(f"{place}")
     if source != "folder":
-        if (SAMPLE / name).is_dir():
+        shipped = sorted(folder.name for folder in SAMPLE.iterdir() if folder.is_dir())
+        if name in shipped:
             return _read_folder(SAMPLE / name), f"sample in {name}'s form, written for this project (not {name} itself)"
-        looked.append(
-            f"the shipped sample (it has {', '.join(sorted(p.name for p in SAMPLE.iterdir() if p.is_dir()))})"
-        )
+        looked.append(f"the shipped sample (it has {', '.join(shipped)})")
     raise FileNotFoundError(f"no rows for {name!r}; looked at {' and '.join(looked)}")
 
 
 def read_rows(path: str | Path) -> list[dict]:
     """Read a .jsonl file (one object a line) or a .csv file (with a header) into a list of dictionaries."""
     path = Path(path)
+    if path.suffix not in (".jsonl", ".json", ".csv"):
+        raise ValueError(f"{path} is neither .jsonl nor .csv")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")  # as it is: a line break inside a CSV field is part of it
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error})") from None
     if path.suffix == ".csv":
@@ -95,8 +95,6 @@ def read_rows(path: str | Path) -> list[dict]:
             if None in row or None in row.values():
                 raise ValueError(f"{path}, row {number}: not as many fields as the header's {len(reader.fieldnames)}")
         return rows
-    if path.suffix not in (".jsonl", ".json"):
-        raise ValueError(f"{path} is neither .jsonl nor .csv")
     rows = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():

@@ -1,5 +1,8 @@
 """Baselines without training by hand, and what is refused when a backbone is loaded."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -67,8 +70,13 @@ def test_bag_of_words_needs_no_test_labels(make_task):
 
 @pytest.mark.parametrize("folder", ["/no/such/folder", "./nothing", "../nothing", "~/nothing"])
 def test_a_missing_folder_is_said_to_be_missing(folder, make_task):
-    with pytest.raises(FileNotFoundError, match=f"there is no folder {folder}"):
+    with pytest.raises(FileNotFoundError, match=f"there is no folder {os.path.expanduser(folder)}"):
         load_model(make_task(), folder)
+
+
+def test_a_folder_below_home_may_be_named_with_a_tilde(make_task, backbone, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path(backbone).parent))
+    load_model(make_task(), f"~/{Path(backbone).name}")
 
 
 def test_a_checkpoint_that_lacks_backbone_weights_is_refused(make_task, backbone, tmp_path):

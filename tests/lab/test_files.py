@@ -85,3 +85,13 @@ def test_a_quote_that_never_ends_is_named(read):
 def test_a_file_that_is_not_utf8_is_named(name, read):
     with pytest.raises(ValueError, match=name):
         read(name, '{"text": "Zürich"}\n', "latin-1")
+
+
+def test_a_binary_file_is_refused_for_its_kind(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1\x15\x80\xff")
+    with pytest.raises(ValueError, match=r"neither \.jsonl nor \.csv"):
+        read_rows(tmp_path / "a.parquet")
+
+
+def test_a_line_end_inside_a_csv_field_stays_as_it_is(read):
+    assert read("a.csv", 'text,label\r\n"two\r\nlines",1\r\n') == [{"text": "two\r\nlines", "label": "1"}]

@@ -183,3 +183,8 @@ def test_a_malformed_row_is_refused_for_its_fault(fault):
 def test_ten_choices_in_a_csv_file_keep_their_order():
     row = {f"choice{i}": f"text {i}" for i in range(1, 12)} | {"label": "10"}
     assert reshape("mine", row)["choices"] == [f"text {i}" for i in range(1, 12)]
+
+
+def test_a_task_with_one_label_only_is_refused(make_task):
+    with pytest.raises(ValueError, match="label"):
+        make_task(rows=[{"text": "a", "label": "x"}])

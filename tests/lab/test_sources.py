@@ -152,3 +152,19 @@ def test_a_single_file_too_small_to_cut_is_refused(text_file):
     file = text_file("own.csv", "text,label\n" + "a,b\n" * 9)
     with pytest.raises(ValueError, match="9 rows are too few"):
         load_rows(str(file))
+
+
+def test_data_dir_goes_before_a_folder_that_happens_to_have_the_tasks_name(write, tmp_path):
+    write("mine", **three("m"))
+    (tmp_path / "here" / "mine").mkdir()
+    assert load_rows("mine", "folder", tmp_path)[0] == three("m")
+
+
+def test_the_sample_needs_no_data_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("APT_DATA", str(tmp_path / "nowhere"))
+    assert len(load_rows("rte", "sample")[0]["train"]) == 180
+
+
+def test_a_folder_of_ones_own_is_not_called_a_sample(write):
+    with pytest.raises(FileNotFoundError):
+        load_rows(str(write("mine", **three("m"))), "sample")
