@@ -84,7 +84,8 @@ def test_padding_is_the_tokenizers_own(make_task):
 
 
 def test_the_second_text_has_its_own_token_type(make_task, tokenizer):
-    task = make_task(rows=[{"text": "the red", "text_pair": "blue", "label": "x"}])
+    rows = [{"text": "the red", "text_pair": "blue", "label": label} for label in ("x", "y")]
+    task = make_task(rows=rows)
     (one,) = task.train[0]["inputs"]
     assert tokenizer.convert_ids_to_tokens(one["input_ids"]) == ["[CLS]", "the", "red", "[SEP]", "blue", "[SEP]"]
     assert one["token_type_ids"] == [0, 0, 0, 0, 1, 1]
