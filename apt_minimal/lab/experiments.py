@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import json
 import platform
-import resource
 import subprocess
 import time
 import tomllib
@@ -169,16 +168,13 @@ def _one_line(spec: dict, data_dir: str | None, device: str) -> tuple[dict, dict
     found, predictions = run(spec, task, device)
     rows = [[example["row"] for example in split] for split in (task.train, task.validation, task.test)]
     gpu = torch.cuda.is_available() and device == "cuda"
-    peak = (
-        torch.cuda.max_memory_allocated() / 2**20 if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    )
     line = {
         "run": spec,
         "metric": task.metric,
         **found,
         "data_sha256": hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest(),
         "minutes": round((time.perf_counter() - started) / 60, 2),
-        "peak_mib": round(peak),
+        "peak_mib": _peak_mib(gpu),
         "device": torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} thread(s)",
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("torch", "transformers", "peft")},
@@ -187,6 +183,17 @@ def _one_line(spec: dict, data_dir: str | None, device: str) -> tuple[dict, dict
         ).stdout.strip(),
     }
     return line, predictions
+
+
+def _peak_mib(gpu: bool) -> int | None:
+    """Peak memory of this process (or of the GPU); None on Windows, which doesn't tell."""
+    if gpu:
+        return round(torch.cuda.max_memory_allocated() / 2**20)
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
 
 
 def _write(lines_file: Path, line: dict, predictions: dict) -> None:
