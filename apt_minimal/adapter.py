@@ -79,19 +79,7 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
     description, tensors = _read(folder)
     if is_attached(model):
         raise ValueError("this model already has prefixes attached; call detach(model) first")
-    facts, labels = description["backbone"], description["labels"]
-    here = _backbone_facts(model, tensors)
-    for what in here:
-        if what != "name" and facts.get(what) != here[what]:
-            raise ValueError(
-                f"the adapter in {folder} was trained on {facts.get('name')!r} with {what} {facts.get(what)}; "
-                f"this model, {here['name']!r}, has {what} {here[what]}"
-            )
-    if len(labels) != len(_labels(model)):
-        raise ValueError(
-            f"the adapter in {folder} has a head for {len(labels)} labels ({', '.join(labels)}); "
-            f"this model has {len(_labels(model))}: load it with num_labels={len(labels)}"
-        )
+    _check_host(model, description, tensors, folder)
     attach(model, description["config"])
     ours = adapter_parameters(model, also=tensors)
     if wrong := _mismatch(ours, tensors):
@@ -101,7 +89,7 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
         for name, tensor in tensors.items():
             ours[name].copy_(tensor)
             ours[name].requires_grad_(True)
-    if labels:
+    if labels := description["labels"]:
         model.config.id2label = dict(enumerate(labels))
         model.config.label2id = {label: i for i, label in enumerate(labels)}
     return model
@@ -171,6 +159,23 @@ def _read(folder: Path) -> tuple[dict, dict[str, Tensor]]:
             "it is truncated, damaged or another adapter's; copy the folder again or save again"
         )
     return description, load(data)
+
+
+def _check_host(model: nn.Module, description: dict, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Raise ValueError, naming both sides, unless the adapter was made on this backbone with as many labels."""
+    facts, labels = description["backbone"], description["labels"]
+    here = _backbone_facts(model, tensors)
+    for what in here:
+        if what != "name" and facts.get(what) != here[what]:
+            raise ValueError(
+                f"the adapter in {folder} was trained on {facts.get('name')!r} with {what} {facts.get(what)}; "
+                f"this model, {here['name']!r}, has {what} {here[what]}"
+            )
+    if len(labels) != len(_labels(model)):
+        raise ValueError(
+            f"the adapter in {folder} has a head for {len(labels)} labels ({', '.join(labels)}); "
+            f"this model has {len(_labels(model))}: load it with num_labels={len(labels)}"
+        )
 
 
 def _mismatch(ours: dict[str, Tensor], saved: dict[str, Tensor]) -> str:
