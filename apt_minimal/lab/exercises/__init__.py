@@ -4,14 +4,11 @@ Each takes the reader's function and tries it on inputs of which each is built t
 one line and returns whether the function is right.
 """
 
-from apt_minimal.lab.exercises.bert import check_equal_sizes, check_gate_input, check_widen_mask
-from apt_minimal.lab.exercises.ner import check_align_labels, check_entities, check_strict_f1
-
-__all__ = [
-    "check_align_labels",
-    "check_entities",
-    "check_equal_sizes",
-    "check_gate_input",
-    "check_strict_f1",
-    "check_widen_mask",
-]
+from apt_minimal.lab.exercises.attention import *  # noqa: F403
+from apt_minimal.lab.exercises.encoder import *  # noqa: F403
+from apt_minimal.lab.exercises.prefix import *  # noqa: F403
+from apt_minimal.lab.exercises.token_gate import *  # noqa: F403
+from apt_minimal.lab.exercises.layer_gate import *  # noqa: F403
+from apt_minimal.lab.exercises.planted_gates import *  # noqa: F403
+from apt_minimal.lab.exercises.bert import *  # noqa: F403
+from apt_minimal.lab.exercises.ner import *  # noqa: F403

@@ -9,6 +9,8 @@ from torch import Tensor
 from apt_minimal.gates import first_token
 from apt_minimal.lab.exercises.checking import check
 
+__all__ = ["check_equal_sizes", "check_gate_input", "check_widen_mask"]
+
 
 def check_equal_sizes(answer: Callable[[int], tuple[int, int]]) -> bool:
     """Exercise 7.1: answer(l) is the prefix length of P-tuning v2, and the rank of LoRA on queries and values, that

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from apt_minimal.lab.entities import entities, entity_scores
 from apt_minimal.lab.exercises.checking import check
 
+__all__ = ["check_align_labels", "check_entities", "check_strict_f1"]
+
 
 def check_align_labels(answer: Callable[[Sequence[int | None], Sequence[int]], list[int]]) -> bool:
     """Exercise 9.1: answer(word_ids, tags) puts each word's tag on its first sub-token, -100 everywhere else."""

@@ -1,0 +1,3 @@
+"""Lesson 02: BERT's encoder."""
+
+__all__ = []

@@ -1,0 +1,3 @@
+"""Lesson 05: the layer gate, and APT whole."""
+
+__all__ = []

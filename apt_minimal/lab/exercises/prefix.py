@@ -1,0 +1,3 @@
+"""Lesson 03: prefixes."""
+
+__all__ = []

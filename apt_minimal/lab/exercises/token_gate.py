@@ -1,0 +1,3 @@
+"""Lesson 04: the token gate."""
+
+__all__ = []
