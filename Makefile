@@ -1,6 +1,7 @@
 # make course   run every notebook in order; the executed copies and HTML go to build/course/
 # make test     run all tests, then run the notebooks again and compare every output with the saved one
 # make lab      open the notebooks in JupyterLab
+# make editions  what teachers hand out: student and instructor editions and slides, in build/teaching/
 # make format   tidy the code and the notebooks
 # make clean    remove build/ and caches (to set up anew, delete .venv as well)
 #
@@ -16,7 +17,7 @@ unexport JUPYTER_PATH
 # Without a hub, transformers would try to reach it for a minute before going on.
 OFFLINE = HF_HUB_OFFLINE=1
 
-.PHONY: course test lab format clean
+.PHONY: course test lab editions format clean
 
 course: $(INSTALLED)
 	$(OFFLINE) $(BIN)/python -m apt_minimal.lab.course
@@ -28,8 +29,11 @@ test: $(INSTALLED)
 lab: $(INSTALLED)
 	$(BIN)/python -m jupyter lab notebooks
 
+editions: $(INSTALLED)
+	$(BIN)/python -m apt_minimal.lab.editions
+
 format: $(INSTALLED)
-	$(BIN)/nb-clean clean --preserve-cell-metadata --preserve-cell-outputs --preserve-execution-counts notebooks
+	$(BIN)/nb-clean clean --preserve-cell-metadata-field tags --preserve-cell-outputs --preserve-execution-counts notebooks
 	$(BIN)/python -m ruff check --fix --exit-zero --silent
 	$(BIN)/python -m ruff format
 	$(BIN)/python -m ruff check

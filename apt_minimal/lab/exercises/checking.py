@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -34,13 +35,30 @@ def check(answer: Callable, right: Callable, trials: Trials, mistakes: Mapping[s
     return say(False, f"{trials[first][0]} ({faults[first]})")
 
 
+def combine(make: Callable, *factors: Mapping[str, object], at_most: int = 2) -> dict[str, Callable]:
+    """Mistakes for `check`: each slip alone, then up to `at_most` together (one a factor), what to say joined by "; ".
+
+    A factor is one thing that can go wrong: what to say → a choice, with "" for the right one. `make` takes a choice of
+    each factor, in their order, and gives the function that makes these choices.
+    """
+    right = {i: factor[""] for i, factor in enumerate(factors)}
+    slips = [(i, said) for i, factor in enumerate(factors) for said in factor if said]
+    mistakes = {}
+    for count in range(1, at_most + 1):
+        for slip in combinations(slips, count):
+            chosen = right | {i: factors[i][said] for i, said in slip}
+            if len({i for i, _ in slip}) == count:  # one slip a factor
+                mistakes["; ".join(said for _, said in slip)] = make(*chosen.values())
+    return mistakes
+
+
 def difference(given, expected) -> str:
     """How a given value differs from the expected one, in words; empty if it doesn't.
 
     Tensors may differ by rounding (1e-5) and in their precision, but not between integers, booleans and floats.
     """
     if isinstance(given, Exception):
-        return f"{type(given).__name__}: {given}"
+        return f"{type(given).__name__}: {given}".splitlines()[0]
     if given is None:
         return "your function returns None: is there a return?"
     if isinstance(expected, Tensor):

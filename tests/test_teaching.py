@@ -1,0 +1,139 @@
+"""For teachers: the question bank, the editions of the lessons, the slides, and the tables of the plan."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from apt_minimal.lab import editions
+
+ROOT = Path(__file__).parent.parent
+QUESTIONS = (ROOT / "docs/questions.md").read_text(encoding="utf-8")
+BANK = re.findall(r"^## (\d+) · (\w+) · lessons? [\d, ]+ · (\d+) points$(.*?)(?=^#|\Z)", QUESTIONS, flags=re.M | re.S)
+BLOCK = re.compile(r"```python\n(.*?)```", flags=re.S)
+KEY = re.compile(r"<details><summary>Key</summary>(.*?)</details>", flags=re.S)
+
+# The question bank
+
+
+def test_the_bank_holds_what_its_first_lines_say():
+    assert [int(number) for number, *_ in BANK] == list(range(1, 31))
+    assert Counter(kind for _, kind, *_ in BANK) == {"derive": 8, "predict": 8, "debug": 7, "implement": 7}
+    assert "8 to derive, 8 to predict, 7 to debug, 7 to implement; 120 points" in QUESTIONS
+    assert sum(int(points) for *_, points, _ in BANK) == 120
+
+
+@pytest.mark.parametrize(("number", "points", "text"), [(n, p, t) for n, _, p, t in BANK])
+def test_each_key_gives_away_all_points(number, points, text):
+    (key,) = KEY.findall(text)
+    given = [int(one) for one in re.findall(r"\((\d)\)", BLOCK.sub("", key))]
+    assert sum(given) == int(points)
+
+
+@pytest.mark.parametrize(("number", "text"), [(n, t) for n, _, _, t in BANK if BLOCK.search(KEY.search(t)[1])])
+def test_code_in_keys_is_right(number, text):
+    (prelude,) = BLOCK.findall(QUESTIONS[: QUESTIONS.index("# Derive")])
+    (code,) = BLOCK.findall(KEY.search(text)[1])
+    assert "assert" in code
+    exec(prelude + code, {})
+
+
+def test_students_get_the_questions_without_the_key():
+    bank = editions.without_key(QUESTIONS)
+    assert "Key" not in bank and "details" not in bank
+    assert len(re.findall(r"^## \d+", bank, flags=re.M)) == 30
+    assert "return scores.masked_fill(mask, -torch.inf)" in bank  # code of a question stays
+
+
+# Editions
+
+
+@pytest.fixture
+def lesson():
+    """A lesson of one exercise."""
+    open_ = new_output("stream", text="… not solved yet\n")
+    return new_notebook(
+        cells=[
+            new_markdown_cell("# Lesson", id="cell-01"),
+            new_code_cell("x = 1", id="cell-02", execution_count=1),
+            new_markdown_cell("**1.1** Write it.", id="cell-03"),
+            new_code_cell("raise NotImplementedError", id="exercise-1-1", execution_count=2, outputs=[open_]),
+            new_markdown_cell("## What to take away", id="cell-05"),
+        ]
+    )
+
+
+@pytest.fixture
+def solutions():
+    """Its solution."""
+    right = new_output("stream", text="✓ right\n")
+    return new_notebook(
+        cells=[
+            new_markdown_cell("# Solutions", id="cell-01"),
+            new_code_cell("import math", id="cell-02", execution_count=1),
+            new_markdown_cell("**1.1** Because.", id="cell-03"),
+            new_code_cell("answer = 42", id="exercise-1-1", execution_count=2, outputs=[right]),
+        ]
+    )
+
+
+def sources(notebook):
+    return [cell.source for cell in notebook.cells]
+
+
+def test_students_get_lessons_without_outputs(lesson):
+    made = editions.student_edition(lesson)
+    assert sources(made) == sources(lesson)
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in made.cells if cell.cell_type == "code")
+    assert lesson.cells[3].outputs  # the lesson itself is left alone
+
+
+def test_instructors_get_each_exercise_solved_in_its_place(lesson, solutions):
+    made = editions.instructor_edition(lesson, solutions)
+    text, imports, why, solved = "**1.1** Write it.", "import math", "**1.1** Because.", "answer = 42"
+    assert sources(made) == ["# Lesson", "x = 1", text, imports, why, solved, "## What to take away"]
+    assert made.cells[5].outputs[0].text == "✓ right\n"
+    nbformat.validate(made)  # two notebooks' ids must not collide
+
+
+def test_an_exercise_without_a_solution_is_named(lesson, solutions):
+    solutions.cells.pop()
+    with pytest.raises(ValueError, match="exercise-1-1"):
+        editions.instructor_edition(lesson, solutions)
+
+
+def test_slides_quote_code_and_figures_from_lessons(lesson):
+    text = "# Title\n\n---\n## Two\n{{code 01_it/cell-02}}\n{{figure 01_it/exercise-1-1}}\nmore\n"
+    made = editions.slides(text, {"01_it": lesson})
+    kinds = [cell.metadata.slideshow.slide_type for cell in made.cells]
+    assert kinds == ["slide", "slide", "-", "-", "-"]
+    assert sources(made) == ["# Title", "## Two", "x = 1", "raise NotImplementedError", "more"]
+    assert [cell.metadata.get("tags") for cell in made.cells[2:4]] == [[], ["no-input"]]
+
+
+@pytest.mark.parametrize("line", ["{{code 02_no/cell-02}}", "{{code 01_it/cell-99}}", "{{picture 01_it/cell-02}}"])
+def test_a_slide_that_quotes_what_is_not_there_is_named(line, lesson):
+    with pytest.raises(ValueError, match=re.escape(line)):
+        editions.slides(f"# Title\n{line}\n", {"01_it": lesson})
+
+
+def test_one_command_writes_both_editions_and_the_slides(tmp_path):
+    assert editions.main(["--root", str(ROOT), "--out", str(tmp_path)]) == 0
+    lessons = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    for edition in ("student", "instructor"):
+        assert {path.name for path in (tmp_path / edition).iterdir()} == lessons | {"questions.md"}
+    solved = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "instructor").glob("*.ipynb"))
+    open_ = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "student").glob("*.ipynb"))
+    assert "raise NotImplementedError" not in solved and "solved = exercises." not in solved
+    assert "assert exercises." not in open_ and '"image/png"' not in open_
+    page = (tmp_path / "lecture.slides.html").read_text(encoding="utf-8")
+    assert page.count("<section") > 20 and "data:image/png" in page
+
+
+def test_without_notebooks_the_command_says_where_to_start_it(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        editions.main(["--root", str(tmp_path)])
+    assert "from the repository's root" in capsys.readouterr().err
