@@ -83,9 +83,9 @@ ENTITIES = {
     "conll2004": (
         {"entities": SPAN, "tokens": List(TEXT), "relations": RELATION, "orig_id": Value("int64")},
         {
-            "entities": [{"end": 2, "start": 0, "type": "Peop"}, {"end": 4, "start": 3, "type": "Loc"}],
+            "entities": [{"end": 4, "start": 3, "type": "Loc"}, {"end": 2, "start": 0, "type": "Peop"}],
             "tokens": WORDS,
-            "relations": [{"head": 0, "tail": 1, "type": "Live_In"}],
+            "relations": [{"head": 1, "tail": 0, "type": "Live_In"}],
             "orig_id": 7,
         },
         ["B-Peop", "I-Peop", "O", "B-Loc"],
