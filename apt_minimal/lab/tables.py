@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from apt_minimal.lab.experiments import main_score, read_lines
+from apt_minimal.lab.lines import main_score, read_lines
 
 LABELS = {
     "majority": "majority label",
