@@ -9,6 +9,7 @@ start it again: what is finished stays, and a long run goes on from its last che
 import argparse
 import os
 import threading
+import warnings
 from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context, parent_process
@@ -96,6 +97,7 @@ def _pool(jobs: int, device: str) -> ProcessPoolExecutor:
 
 def _start_worker(cores: int) -> None:
     torch.set_num_threads(cores)
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")  # peft's own business, once a run
     # A worker whose parent was killed would go on beside the next start.
     threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 

@@ -66,7 +66,7 @@ def all_runs(grid: dict, lines: list[dict]) -> tuple[list[dict], int]:
             here = [line for line in lines if (line["run"]["task"], line["run"]["setting"]) == (task, setting)]
             searches, rates = _searches(grid, task, setting), chosen_rates(grid, task, setting, here)
             possible += searches + _finals(grid, task, setting, rates)
-            count += len(searches) + len(grid["seeds"]) * len(_plan(grid, task, setting)["methods"])
+            count += len(searches) + len(grid["seeds"]) * len(methods_of(grid, task, setting))
     return possible, count
 
 
@@ -85,6 +85,11 @@ def chosen_rates(grid: dict, task: str, setting: str, lines: list[dict]) -> dict
         if method in METHODS and len(done) == len(wanted):
             rates[method] = best_rate(done) if wanted else tried[0]
     return rates
+
+
+def methods_of(grid: dict, task: str, setting: str) -> dict[str, list[float]]:
+    """The methods that a grid asks for on a task in a setting, each with its learning rates."""
+    return _plan(grid, task, setting)["methods"]
 
 
 def best_rate(lines: list[dict]) -> float:

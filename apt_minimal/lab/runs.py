@@ -50,12 +50,13 @@ def run(spec: dict, task: Task, device: str = "cpu", backbone=None, checkpoint=N
     if spec["method"] in UNTRAINED:
         found = {}
         predictions = {split: UNTRAINED[spec["method"]](task, examples) for split, examples in splits.items()}
-        if setting == "full":  # there is only one state to choose from
+        if final and setting != "plain":  # there is only one state to choose from
             predictions["dev_best"] = predictions["dev"]
     else:
         watch = splits["dev"] if setting == "full" and final else ()
         found, predictions = _trained(spec, task, splits, watch, device, backbone, checkpoint)
-    splits = {split: splits["dev" if split == "dev_best" and setting == "full" else split] for split in predictions}
+    splits = {"dev_best": splits.get("dev")} | splits
+    splits = {split: splits[split] for split in predictions}
     scores = {split: task.score(predictions[split], splits[split]) for split in splits}
     counts = {split: example_counts(task, predictions[split], splits[split]) for split in splits}
     return scores | found, {"predictions": predictions, "counts": counts}

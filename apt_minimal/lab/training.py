@@ -1,11 +1,11 @@
 """A training loop to be read: batch, step, evaluate, stop, resume."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from apt_minimal.lab.batches import forward, predict, shuffled_batches
@@ -144,27 +144,16 @@ def train(
     if saved.exists():
         progressed, best = saved.load()
         history = History(**progressed)
-    done = len(history.loss)
-    bar = tqdm(total=config.max_steps, initial=done, desc=task.name, disable=not progress)
-    batches = shuffled_batches(task.train, config.batch_size, config.seed, skip=done)
+    bar = tqdm(total=config.max_steps, initial=len(history.loss), desc=task.name, disable=not progress)
     model.train()
     try:
-        for step in range(done + 1, config.max_steps + 1):
-            loss = forward(model, task.collate(next(batches)), config.bf16).loss
-            if not loss.isfinite():
-                raise _diverged(f"the loss is {loss.item()}", step, config, history)
-            _update(loss, trained, optimizer, schedule, config)
-            history.loss.append(loss.item())
-            bar.update()
-            if step in config.evaluation_steps():
-                if not all(p.isfinite().all() for p in trained.values()):
-                    raise _diverged("a trained parameter is not finite", step, config, history)
-                if _evaluate(model, task, watch, config, step, history):
-                    best = copy(trained)
-                bar.set_postfix_str(f"loss {loss.item():.3f}, development {task.metric} {history.scores[-1]:.3f}")
-                if config.patience is not None and history.evaluations_since_best() >= config.patience:
-                    break
-                saved.write(asdict(history), best)
+        for step in _steps(model, task, config, trained, optimizer, schedule, history, bar):
+            if _evaluate(model, task, watch, config, step, history):
+                best = copy(trained)
+            bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, development {task.metric} {history.scores[-1]:.3f}")
+            if config.patience is not None and history.evaluations_since_best() >= config.patience:
+                break
+            saved.write(asdict(history), best)
     finally:
         bar.close()
         restore(trained, best)
@@ -173,13 +162,27 @@ def train(
     return history
 
 
-def _update(loss: Tensor, trained: dict[str, Tensor], optimizer, schedule, config: TrainConfig) -> None:
-    """One step of the optimiser, along gradients that are cut to their highest norm."""
-    loss.backward()
-    nn.utils.clip_grad_norm_(trained.values(), config.max_grad_norm)
-    optimizer.step()
-    schedule.step()
-    optimizer.zero_grad()
+def _steps(
+    model: nn.Module, task: Task, config: TrainConfig, trained: dict, optimizer, schedule, history: History, bar: tqdm
+) -> Iterator[int]:
+    """Go on training from where the history ends; stop and yield the step wherever an evaluation is due."""
+    done = len(history.loss)
+    batches = shuffled_batches(task.train, config.batch_size, config.seed, skip=done)
+    for step in range(done + 1, config.max_steps + 1):
+        loss = forward(model, task.collate(next(batches)), config.bf16).loss
+        if not loss.isfinite():
+            raise _diverged(f"the loss is {loss.item()}", step, config, history)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained.values(), config.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        history.loss.append(loss.item())
+        bar.update()
+        if step in config.evaluation_steps():
+            if not all(p.isfinite().all() for p in trained.values()):
+                raise _diverged("a trained parameter is not finite", step, config, history)
+            yield step
 
 
 def _evaluate(
