@@ -94,3 +94,10 @@ def test_shipped_grids_search_as_many_rates_for_every_method(file):
             # a recipe that is taken over is not searched
             assert len({len(r) for r in rates.values() if len(r) > 1}) == 1
             assert all(r == sorted(set(r)) for r in rates.values())
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.toml")), ids=lambda file: file.stem)
+def test_the_page_on_experiments_names_every_grid_and_how_many_runs_it_has(file):
+    rows = (RESULTS.parent / "experiments.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [row for row in rows if row.startswith("|") and f"`{file.name}`" in row]
+    assert f"{all_runs(read_grid(file), [])[1]:,}" in row
