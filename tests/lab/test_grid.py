@@ -15,7 +15,7 @@ from conftest import made_row
 from apt_minimal.adapter import fingerprint
 from apt_minimal.lab import experiments, runs
 from apt_minimal.lab.baselines import load_model
-from apt_minimal.lab.experiments import read_results, run_grid
+from apt_minimal.lab.experiments import minutes_left, read_results, run_grid
 from apt_minimal.lab.grid import best_rate
 from apt_minimal.lab.lines import read_lines, read_predictions, run_key
 from apt_minimal.lab.protocol import cut
@@ -277,3 +277,23 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(grid, start, interrupt, 
     start(grid)
     assert [line["resumed"] for line in read_lines(results(grid)) if "resumed" in line] == [True]
     assert stripped(read_lines(results(grid))) == stripped(expected)
+
+
+def test_a_backbone_that_lies_elsewhere_keeps_the_grids_name(grid, start, backbone):
+    grid.write_text(grid.read_text().replace(backbone, "owner/some-bert"))
+    start(grid, backbone=backbone)
+    lines = read_lines(results(grid))
+    assert purposes(lines) == EVERY_RUN
+    assert {line["run"].get("backbone", "owner/some-bert") for line in lines} == {"owner/some-bert"}
+
+
+def test_the_time_left_comes_from_runs_like_those_that_are_open():
+    def spec(task, method):
+        return {"task": task, "setting": "full", "method": method, "purpose": "final"}
+
+    lines = [{"run": spec("a", "apt"), "minutes": 2.0}, {"run": spec("a", "apt"), "minutes": 4.0}]
+    lines.append({"run": spec("b", "apt"), "minutes": 12.0})
+    open_ = [spec("a", "apt"), spec("a", "apt"), spec("b", "apt"), spec("c", "lora")]
+    assert minutes_left(lines, open_, 4) == pytest.approx(3 + 3 + 12 + 6)  # of the last nothing alike is known
+    assert minutes_left(lines, open_, 6) == pytest.approx(24 + 2 * 6)
+    assert minutes_left([], open_, 4) == 0
