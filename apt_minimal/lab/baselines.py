@@ -1,91 +1,60 @@
 """What APT is compared with, each prepared from the same fresh backbone."""
 
-from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from apt_minimal.attach import attach
 from apt_minimal.lab.tasks import Task
+from apt_minimal.lab.untrained import UNTRAINED
 from apt_minimal.prefix import AptConfig
 
-
-def majority(task: Task, examples: list[dict]) -> list:
-    """Predict the training set's most frequent label for every example (kind "token": its most frequent tag)."""
-    if task.kind == "token":
-        counts = Counter(tag for example in task.train for tag in example["row"]["ner_tags"])
-        tag = task.labels.index(counts.most_common(1)[0][0])
-        return [[tag] * len(example["row"]["tokens"]) for example in examples]
-    label = Counter(example["label"] for example in task.train).most_common(1)[0][0]
-    return [label] * len(examples)
-
-
-def bag_of_words(task: Task, examples: list[dict]) -> list:
-    """Predict from words alone, with no neural network and no pretraining.
-
-    Kind "token": each word gets the tag it had most often in training, "O" if it was never seen. "sequence":
-    logistic regression on the counts of words and word pairs of both texts, kept apart. "choice": the same,
-    trained to tell right choices from wrong ones; the choice with the highest probability is taken.
-    """
-    if task.kind == "token":
-        return _most_frequent_tag(task, examples)
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    model = make_pipeline(CountVectorizer(ngram_range=(1, 2), token_pattern=r"\S+"), LogisticRegression(max_iter=1000))
-    texts = [text for example in task.train for text in _texts(example["row"])]
-    if task.kind == "sequence":
-        model.fit(texts, [example["label"] for example in task.train])
-        return [int(label) for label in model.predict([_texts(example["row"])[0] for example in examples])]
-    right = [i == example["label"] for example in task.train for i in range(len(example["row"]["choices"]))]
-    model.fit(texts, right)
-    return [int(model.predict_proba(_texts(example["row"]))[:, 1].argmax()) for example in examples]
-
-
-def _texts(row: dict) -> list[str]:
-    """A row as text for counting: one for kind "sequence", one for each choice for kind "choice"."""
-    seconds = row["choices"] if row["kind"] == "choice" else [row["text_pair"] or ""]
-    # Words of the second text are marked, so that the same word in the first text is another feature.
-    return [" ".join([row["text"] or "", *("2:" + word for word in second.split())]) for second in seconds]
-
-
-def _most_frequent_tag(task: Task, examples: list[dict]) -> list:
-    counts = defaultdict(Counter)
-    for example in task.train:
-        for word, tag in zip(example["row"]["tokens"], example["row"]["ner_tags"], strict=True):
-            counts[word][task.labels.index(tag)] += 1
-    tag_of = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
-    return [[tag_of.get(word, 0) for word in example["row"]["tokens"]] for example in examples]
-
-
-UNTRAINED = {"majority": majority, "bag_of_words": bag_of_words}
+__all__ = ["METHODS", "UNTRAINED", "Method", "load_model", "prepare", "sized"]
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a backbone with a fresh head is made ready for training: see `METHODS`.
+    """How a backbone with a fresh head is made ready for training: see `sized`.
 
     Attributes:
         config: what is attached; None for methods without a prefix.
         lora_rank: r of LoRA on queries and values; 0 for methods without LoRA.
         train_backbone: full fine-tuning.
+        shift_positions: whether the first token has position l, as in P-tuning v2's own code, and not 0. Belongs to
+            the prepared model: `detach` doesn't undo it and an adapter doesn't hold it.
     """
 
     config: AptConfig | None = None
     lora_rank: int = 0
     train_backbone: bool = False
+    shift_positions: bool = False
 
 
-METHODS = {
-    "head_only": Method(),
-    "full": Method(train_backbone=True),
-    # 4 · d · r weights a layer against APT's 3 · l · d (+ 1): equal for r = 3/4 · l, so 12 for l = 16.
-    "lora": Method(lora_rank=12),
-    "p_tuning_v2": Method(AptConfig(token_gate=False, layer_gate=False)),
-    "apt": Method(AptConfig()),
-}
+def sized(prefix_length: int = 16) -> dict[str, Method]:
+    """Every trained method by name, for APT and P-tuning v2 with l prefix tokens and the others to match.
+
+    In a layer APT has 3 · l · d parameters (and λ), P-tuning v2 2 · l · d, LoRA 4 · d · r: as many as APT have P-tuning
+    v2 with 3/2 · l tokens ("PT-2+") and LoRA of rank 3/4 · l, as nearly as whole numbers allow.
+    """
+    without = {"prefix_length": prefix_length, "token_gate": False, "layer_gate": False}
+    return {
+        "head_only": Method(),
+        "full": Method(train_backbone=True),
+        "lora": Method(lora_rank=max(1, round(prefix_length * 3 / 4))),
+        "p_tuning_v2": Method(AptConfig(**without)),
+        "p_tuning_v2_shifted": Method(AptConfig(**without), shift_positions=True),
+        "p_tuning_v2_plus": Method(AptConfig(**without | {"prefix_length": round(prefix_length * 3 / 2)})),
+        "apt": Method(AptConfig(prefix_length)),
+        "apt_no_token_gate": Method(AptConfig(prefix_length, token_gate=False)),
+        "apt_no_layer_gate": Method(AptConfig(prefix_length, layer_gate=False)),
+        "apt_no_hidden_state": Method(AptConfig(prefix_length, gate_input="none")),
+        "apt_mean_gate": Method(AptConfig(prefix_length, gate_input="mean")),
+    }
+
+
+METHODS = sized()
 
 
 def load_model(task: Task, backbone: str | Path) -> nn.Module:
@@ -115,7 +84,8 @@ def load_model(task: Task, backbone: str | Path) -> nn.Module:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model, info = auto_model.from_pretrained(backbone, **names, output_loading_info=True)
+        # float32 whatever the file holds: half precision is too coarse for small steps
+        model, info = auto_model.from_pretrained(backbone, **names, dtype=torch.float32, output_loading_info=True)
     finally:
         logging.set_verbosity(verbosity)
         if bars:
@@ -149,11 +119,22 @@ def prepare(model: nn.Module, method: str | Method, train_pooler: bool = False) 
         model = _add_lora(model, method.lora_rank)
     else:
         attach(model, method.config or AptConfig(prefix_length=0))
+    if method.shift_positions:
+        _shift_positions(model, method.config.prefix_length)
     if train_pooler:
         for name, parameter in model.named_parameters():
             if ".pooler." in name:
                 parameter.requires_grad_(True)
     return model
+
+
+def _shift_positions(model: nn.Module, by: int) -> None:
+    """Number positions from `by` on: what `past_key_values` of that length does to a transformers model."""
+
+    def shift(embeddings, args, kwargs):
+        return args, kwargs | {"past_key_values_length": by}
+
+    model.base_model.embeddings.register_forward_pre_hook(shift, with_kwargs=True)
 
 
 def _add_lora(model: nn.Module, rank: int) -> nn.Module:

@@ -1,10 +1,16 @@
 """One file from which an interrupted training goes on as if nothing had happened."""
 
+import hashlib
+import json
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from apt_minimal.lab.tasks import Task
 
 
 def copy(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -19,6 +25,32 @@ def restore(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
         parameter.copy_(values[name])
 
 
+def identity(model: nn.Module, task: Task, watch: Sequence[dict] = ()) -> dict:
+    """What makes two trainings the same but for their settings: the task, its rows, what is trained and what is not.
+
+    Of trained parameters only names and shapes count, for their values come out of the checkpoint; of the frozen
+    backbone the values count, for they don't.
+    """
+    frozen, named = hashlib.sha256(), dict(model.named_parameters())
+    for name, parameter in named.items():
+        if not parameter.requires_grad:
+            frozen.update(name.encode())
+            frozen.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return {
+        "task": task.name,
+        "source": task.source,
+        "rows": rows_sha256(task.train, task.validation, watch),
+        "backbone": frozen.hexdigest(),
+        "parameters": {name: list(p.shape) for name, p in named.items() if p.requires_grad},
+    }
+
+
+def rows_sha256(*splits: Sequence[dict]) -> str:
+    """SHA-256 of the rows of some splits of examples."""
+    rows = [[example["row"] for example in split] for split in splits]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
 class Checkpoint:
     """Parameters, optimiser, schedule and random state of a training run, in a file (or, path None, nowhere).
 
@@ -27,10 +59,14 @@ class Checkpoint:
         run: what identifies the run: a checkpoint of another one is refused.
         trained: the parameters that training changes, by name.
         optimizer, schedule: torch's.
+        seconds: `write` does nothing until so much time has passed since the last one.
     """
 
-    def __init__(self, path: str | Path | None, run: dict, trained: dict[str, Tensor], optimizer, schedule):
+    def __init__(
+        self, path: str | Path | None, run: dict, trained: dict[str, Tensor], optimizer, schedule, seconds: float = 0
+    ):
         self.path = None if path is None else Path(path)
+        self.seconds, self.written = seconds, time.monotonic()
         self.run, self.trained, self.optimizer, self.schedule = run, trained, optimizer, schedule
 
     def exists(self) -> bool:
@@ -39,7 +75,7 @@ class Checkpoint:
 
     def write(self, history: dict, best: dict[str, Tensor]) -> None:
         """Write the present state, the history so far and the best parameters so far."""
-        if self.path is None:
+        if self.path is None or time.monotonic() - self.written < self.seconds:
             return
         state = {
             "run": self.run,
@@ -55,6 +91,7 @@ class Checkpoint:
         scratch = self.path.with_name(self.path.name + ".part")
         torch.save(state, scratch)
         os.replace(scratch, self.path)  # at every moment there is one complete checkpoint
+        self.written = time.monotonic()
 
     def load(self) -> tuple[dict, dict[str, Tensor]]:
         """Put everything back; returns the history and the best parameters.

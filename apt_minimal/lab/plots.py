@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from apt_minimal.lab.reading import GateReading
 from apt_minimal.lab.tables import LABELS, scores, t_interval
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; markers differ as well.
+# Okabe and Ito's colours for the main methods, told apart by colour-blind readers too; markers differ as well.
 COLORS = {
     "majority": "#999999",
     "bag_of_words": "#000000",
@@ -17,9 +17,15 @@ COLORS = {
     "full": "#009E73",
     "lora": "#CC79A7",
     "p_tuning_v2": "#E69F00",
+    "p_tuning_v2_shifted": "#B37A00",
+    "p_tuning_v2_plus": "#F5C75D",
     "apt": "#0072B2",
+    "apt_no_token_gate": "#D55E00",
+    "apt_no_layer_gate": "#7A1E6C",
+    "apt_no_hidden_state": "#8C6D46",
+    "apt_mean_gate": "#332288",
 }
-MARKERS = dict(zip(COLORS, "x+^sDvo", strict=True))
+MARKERS = dict(zip(COLORS, "x+^sDv<>o1pPh", strict=True))
 STYLE = {
     "figure.dpi": 110,
     "font.size": 10,
@@ -86,7 +92,8 @@ def plot_training(runs: Mapping[str, list[dict]], metric: str = "F1") -> Figure:
             color, single = COLORS[method], len(histories) == 1
             for i, history in enumerate(histories):
                 look = {"color": color, "alpha": 1.0 if single else 0.45, "lw": 1.8 if single else 1.0}
-                left.plot(np.arange(1, len(history["loss"]) + 1), smoothed(history["loss"]), **look)
+                steps = history.get("loss_every", 1) * np.arange(1, len(history["loss"]) + 1)
+                left.plot(steps, smoothed(history["loss"]), **look)
                 label = LABELS[method] if i == 0 else None
                 right.plot(
                     history["steps"], history["scores"], marker=MARKERS[method], markersize=4, label=label, **look

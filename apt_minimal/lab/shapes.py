@@ -100,7 +100,8 @@ def _texts(name: str, row: dict) -> tuple[str, str | None]:
     if name == "wic":
         return f"{row['word']}: {row['sentence1']}", row["sentence2"]
     if name == "wsc":
-        return row["target"]["span1_text"], f"{row['target']['span2_text']}: {row['text']}"
+        spans = row if "span1_text" in row else row["target"]  # flat on the hub, nested in the benchmark's own files
+        return spans["span1_text"], f"{spans['span2_text']}: {row['text']}"
     for first, second in (("premise", "hypothesis"), ("sentence1", "sentence2")):
         if first in row and second in row:
             return row[first], row[second]

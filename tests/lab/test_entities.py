@@ -4,6 +4,7 @@ import random
 
 import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
+from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2
 
 from apt_minimal.lab.entities import check_iob2, entities, entity_scores
@@ -30,20 +31,33 @@ def test_entities_are_read_strictly(tags):
     assert entities(tags.split()) == SPELLED[tags]
 
 
+MODES = {False: {"mode": "strict", "scheme": IOB2}, True: {}}
+
+
+@pytest.mark.parametrize("lenient", MODES)
 @pytest.mark.parametrize("seed", range(5))
-def test_scores_equal_strict_seqeval_on_random_tags_however_ill_formed(seed):
+def test_scores_equal_seqevals_on_random_tags_however_ill_formed(seed, lenient):
     rng = random.Random(seed)
     for _ in range(60):
         gold = [rng.choices(TAGS, k=rng.randint(1, 9)) for _ in range(rng.randint(1, 12))]
         noise = rng.random()
         guess = [[rng.choice(TAGS) if rng.random() < noise else tag for tag in tags] for tags in gold]
-        options = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
+        options = {**MODES[lenient], "zero_division": 0}
         expected = {
             "f1": f1_score(gold, guess, **options),
             "precision": precision_score(gold, guess, **options),
             "recall": recall_score(gold, guess, **options),
         }
-        assert entity_scores(gold, guess) == pytest.approx(expected, abs=1e-12)
+        assert entity_scores(gold, guess, lenient) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_read_leniently_entities_are_seqevals(seed):
+    rng = random.Random(seed)
+    for _ in range(200):
+        tags = rng.choices(TAGS, k=rng.randint(1, 12))
+        found = [(type, start, end + 1) for type, start, end in get_entities(tags)]  # its ends are inclusive
+        assert entities(tags, lenient=True) == found
 
 
 def test_seqeval_by_default_is_more_lenient():
@@ -51,6 +65,7 @@ def test_seqeval_by_default_is_more_lenient():
     assert f1_score(gold, guess) == 1.0
     assert f1_score(gold, guess, mode="strict", scheme=IOB2, zero_division=0) == 0.0
     assert entity_scores(gold, guess)["f1"] == 0.0
+    assert entity_scores(gold, guess, lenient=True)["f1"] == 1.0
 
 
 def test_scores_by_hand():

@@ -66,9 +66,9 @@ def test_a_csv_row_with_too_few_or_many_fields_is_named(row, read):
         read("a.csv", f"text,label\nfine,1\n{row}\n")
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.parquet", "a"])
+@pytest.mark.parametrize("name", ["a.tsv", "a.parquet", "a"])
 def test_another_kind_of_file_is_refused(name, read):
-    with pytest.raises(ValueError, match=r"neither \.jsonl nor \.csv"):
+    with pytest.raises(ValueError, match=r"neither \.jsonl nor \.csv, \.conll or \.txt"):
         read(name, "")
 
 
@@ -89,7 +89,7 @@ def test_a_file_that_is_not_utf8_is_named(name, read):
 
 def test_a_binary_file_is_refused_for_its_kind(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1\x15\x80\xff")
-    with pytest.raises(ValueError, match=r"neither \.jsonl nor \.csv"):
+    with pytest.raises(ValueError, match=r"neither \.jsonl nor \.csv, \.conll or \.txt"):
         read_rows(tmp_path / "a.parquet")
 
 

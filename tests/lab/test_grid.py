@@ -1,6 +1,5 @@
 """A grid of runs: every run once, whatever happens in between, and lines that can be checked against their files."""
 
-import gzip
 import json
 import os
 import signal
@@ -8,19 +7,23 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 from conftest import made_row
 
 from apt_minimal.adapter import fingerprint
-from apt_minimal.lab import experiments
+from apt_minimal.lab import experiments, runs
 from apt_minimal.lab.baselines import load_model
-from apt_minimal.lab.experiments import best_rate, read_lines, run_grid
+from apt_minimal.lab.experiments import minutes_left, read_results, run_grid
+from apt_minimal.lab.grid import best_rate
+from apt_minimal.lab.lines import read_lines, read_predictions, run_key
+from apt_minimal.lab.protocol import cut
 
 GRID = """
-task = "{task}"
 backbone = "{backbone}"
 seeds = [1, 2]
+settings = ["full"]
 
 [train]
 batch_size = 8
@@ -28,21 +31,25 @@ max_steps = 4
 evaluations = 2
 
 [search]
-seed = 0
+seeds = [0]
 max_steps = 3
 
 [methods]
+majority = []
 head_only = [1e-3, 1e-2]
 apt = [1e-2]
+
+[tasks.mine]
 """
-UNREPEATABLE = ("minutes", "peak_mib", "commit", "device", "versions")
+UNREPEATABLE = ("minutes", "peak_mib", "commit", "device", "versions", "resumed")
+EVERY_RUN = [
+    *[("final", method, seed) for method in ("apt", "head_only", "majority") for seed in (1, 2)],
+    *[("search", "head_only", 0)] * 2,
+]
 
 
 class InThisProcess:
     """Stands in for a pool of processes, which would take seconds to start."""
-
-    def __init__(self, *_, **__):
-        self.specs = []
 
     def __enter__(self):
         return self
@@ -61,33 +68,34 @@ class InThisProcess:
 
 @pytest.fixture
 def grid(write, tmp_path, backbone, monkeypatch):
-    """A small grid on made data in this process; returns its file, and a way to run it that counts the runs."""
-    monkeypatch.setattr(experiments, "ProcessPoolExecutor", InThisProcess)
-    monkeypatch.setattr(experiments, "as_completed", list)  # in the order of submission
+    """A small grid on made data, run in this process; returns its file."""
+    monkeypatch.setattr(experiments, "_pool", lambda *_: InThisProcess())
+    monkeypatch.setattr(experiments, "wait", lambda futures, **_: SimpleNamespace(done=list(futures)))
+    runs.load.cache_clear()  # the same names, another test's data
     rows = [made_row("token", i) for i in range(42)]
     write("mine", train=rows[:24], validation=rows[24:34], test=rows[34:])
     file = tmp_path / "results" / "grid.toml"
     file.parent.mkdir()
-    file.write_text(GRID.format(task="mine", backbone=backbone))
+    file.write_text(GRID.format(backbone=backbone))
     return file
 
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """Run a grid; returns the specs that were really run."""
-    specs, run = [], experiments.run
-    monkeypatch.setattr(experiments, "run", lambda spec, *rest: (specs.append(spec), run(spec, *rest))[1])
+    specs, run = [], runs.run
+    monkeypatch.setattr(runs, "run", lambda spec, *rest: (specs.append(spec), run(spec, *rest))[1])
 
-    def once(file):
+    def once(file, **options):
         specs.clear()
-        run_grid(file, str(tmp_path))
+        run_grid(file, str(tmp_path), **options)
         return list(specs)
 
     return once
 
 
-def lines_of(file):
-    return [json.loads(line) for line in file.with_suffix(".jsonl").read_text().splitlines()]
+def results(grid, task="mine"):
+    return grid.with_suffix("") / f"{task}.jsonl"
 
 
 def stripped(lines):
@@ -100,120 +108,192 @@ def purposes(lines):
     return sorted((line["run"]["purpose"], line["run"]["method"], line["run"]["seed"]) for line in lines)
 
 
-EVERY_RUN = [
-    *[("final", method, seed) for method in ("apt", "head_only") for seed in (1, 2)],
-    ("search", "apt", 0),
-    *[("search", "head_only", 0)] * 2,
-]
-
-
 def test_every_run_of_a_grid_is_done_once(grid, start):
-    assert len(start(grid)) == 7
-    assert purposes(lines_of(grid)) == EVERY_RUN
+    assert len(start(grid)) == 8
+    assert purposes(read_results(grid.with_suffix(""))) == EVERY_RUN
 
 
 def test_a_line_holds_what_is_needed_to_run_it_again(grid, start, tmp_path, backbone):
     start(grid)
-    task = experiments._load("mine", backbone, str(tmp_path))
-    for line in lines_of(grid):
+    task = runs.load("mine", backbone, str(tmp_path))
+    for line in read_lines(results(grid)):
         run = line["run"]
-        assert (run["task"], run["backbone"], line["metric"]) == ("mine", backbone, "f1")
-        assert run["train"]["seed"] == run["seed"]
+        assert (run["task"], run["setting"], line["metric"]) == ("mine", "full", "f1")
+        assert len(line["data_sha256"]) == 64 and line["versions"].keys() >= {"python", "torch", "transformers"}
+        assert line["minutes"] >= 0 and line["peak_mib"] > 0 and line["device"].startswith("CPU") and line["commit"]
+        if run["method"] == "majority":
+            continue
+        assert run["backbone"] == backbone and run["train"]["seed"] == run["seed"]
         assert run["train"]["max_steps"] == {"search": 3, "final": 4}[run["purpose"]] == len(line["history"]["loss"])
         assert line["backbone_sha256"] == fingerprint(load_model(task, backbone))
-        assert len(line["data_sha256"]) == 64 and line["versions"].keys() >= {"python", "torch", "transformers"}
-        assert line["minutes"] >= 0 and line["peak_mib"] > 0 and line["device"].startswith("CPU")
         assert line["trained_parameters"] == 5 * 32 + 5 + (run["method"] == "apt") * 3 * (3 * 16 * 32 + 1)
         assert ("gates" in line) == (run["method"] == "apt")
 
 
-def test_search_leaves_the_test_split_alone(grid, start):
+def test_a_line_run_again_from_itself_gives_itself(grid, start, tmp_path, backbone):
     start(grid)
-    for line in lines_of(grid):
-        assert ("test" in line) == (line["run"]["purpose"] == "final")
+    for line in read_lines(results(grid)):
+        again, predictions = runs.finished_line(line["run"], str(tmp_path), "cpu", backbone)
+        assert predictions == read_predictions(results(grid), line)
+        assert stripped([again | {"predictions": line["predictions"]}]) == stripped([line])
+
+
+def test_a_search_sees_what_is_held_out_and_nothing_else(grid, start):
+    start(grid)
+    for line in read_lines(results(grid)):
+        scored = {"held_out", "dev", "dev_best", "test"} & line.keys()
+        assert scored == ({"held_out"} if line["run"]["purpose"] == "search" else scored | {"dev", "dev_best", "test"})
 
 
 def test_predictions_scored_again_give_the_lines_scores(grid, start, tmp_path, backbone):
     start(grid)
-    task = experiments._load("mine", backbone, str(tmp_path))
-    for line in lines_of(grid):
-        predictions = json.loads(gzip.decompress((grid.parent / line["predictions"]).read_bytes()))
-        assert predictions.keys() == {"validation", "test"} & line.keys()
-        for split in predictions:
-            assert task.score(predictions[split], getattr(task, split)) == line[split]
+    task = runs.load("mine", backbone, str(tmp_path))
+    for line in read_lines(results(grid)):
+        held_out = cut(task, "full", line["run"]["seed"])[0].validation
+        splits = {"held_out": held_out, "dev": task.validation, "dev_best": task.validation, "test": task.test}
+        files = read_predictions(results(grid), line)
+        assert files["predictions"].keys() == files["counts"].keys() == splits.keys() & line.keys()
+        for split, predictions in files["predictions"].items():
+            assert task.score(predictions, splits[split]) == line[split]
+            right, all_ = map(sum, zip(*files["counts"][split], strict=True))
+            assert right / max(all_, 1) == pytest.approx(line[split]["f1"])
 
 
 def test_a_second_start_runs_nothing_and_changes_nothing(grid, start):
     start(grid)
-    before = grid.with_suffix(".jsonl").read_bytes()
+    before = results(grid).read_bytes()
     assert start(grid) == []
-    assert grid.with_suffix(".jsonl").read_bytes() == before
+    assert results(grid).read_bytes() == before
+    assert list((grid.with_suffix("") / "running").iterdir()) == []
 
 
 @pytest.mark.parametrize("purpose", ["search", "final"])
 def test_a_missing_line_is_run_again_with_the_same_result(purpose, grid, start):
     start(grid)
-    lines = lines_of(grid)
+    lines = read_lines(results(grid))
     gone = next(line for line in lines if line["run"]["purpose"] == purpose)
-    grid.with_suffix(".jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines if line is not gone))
+    results(grid).write_text("".join(json.dumps(line) + "\n" for line in lines if line is not gone))
     assert start(grid) == [gone["run"]]
-    assert stripped(lines_of(grid)) == stripped(lines)
+    assert stripped(read_lines(results(grid))) == stripped(lines)
 
 
 def test_a_torn_last_line_is_dropped_and_its_run_done_again(grid, start):
     start(grid)
-    results = grid.with_suffix(".jsonl")
-    whole, lines = results.read_text(), lines_of(grid)
-    results.write_text(whole[:-200])
-    assert read_lines(results) == lines[:-1]
+    whole, lines = results(grid).read_text(), read_lines(results(grid))
+    results(grid).write_text(whole[:-200])
+    assert read_lines(results(grid)) == lines[:-1]
     assert start(grid) == [lines[-1]["run"]]
-    assert stripped(lines_of(grid)) == stripped(lines)
+    assert stripped(read_lines(results(grid))) == stripped(lines)
 
 
 def test_a_grid_that_grows_does_only_what_is_new(grid, start):
     start(grid)
     grid.write_text(grid.read_text().replace("seeds = [1, 2]", "seeds = [1, 2, 3]"))
-    assert [(spec["purpose"], spec["seed"]) for spec in start(grid)] == [("final", 3)] * 2
+    assert [(spec["purpose"], spec["seed"]) for spec in start(grid)] == [("final", 3)] * 3
 
 
 def test_final_runs_use_the_rate_that_their_search_chose(grid, start):
     start(grid)
-    lines = lines_of(grid)
+    lines = [line for line in read_lines(results(grid)) if line["run"]["method"] == "head_only"]
+    searched = [line for line in lines if line["run"]["purpose"] == "search"]
+    assert {line["run"]["train"]["learning_rate"] for line in searched} == {1e-3, 1e-2}
     for line in lines:
         if line["run"]["purpose"] == "final":
-            assert line["run"]["train"]["learning_rate"] == best_rate(lines, line["run"]["method"])
-
-
-def test_runs_without_training_are_done_once_and_without_a_seed(grid, start, minilm):
-    grid.write_text(grid.read_text().split("head_only")[0] + "majority = []\nbag_of_words = []\n")
-    assert [spec["method"] for spec in start(grid)] == ["majority", "bag_of_words"]
-    for line in lines_of(grid):
-        assert line["run"].keys() == {"task", "method", "purpose"}
-        assert {"validation", "test", "predictions", "data_sha256"} <= line.keys()
-    assert start(grid) == []
+            assert line["run"]["train"]["learning_rate"] == best_rate(searched)
 
 
 def test_a_killed_grid_goes_on_without_losing_or_repeating_a_run(grid, start, tmp_path):
     command = [sys.executable, "-m", "apt_minimal.lab.experiments", str(grid), "--data-dir", str(tmp_path)]
-    process = subprocess.Popen([*command, "--device", "cpu"], start_new_session=True, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 300
-        while not read_lines(grid.with_suffix(".jsonl")):
+        while not read_lines(results(grid)):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.send_signal(signal.SIGKILL)  # the parent alone: its workers must end by themselves
         process.wait()
-    finished = lines_of(grid)
+    finished = read_lines(results(grid))
+    time.sleep(1)
     again = start(grid)
-    assert 1 <= len(finished) < 7
+    assert 1 <= len(finished) < 8
     assert not [line for line in finished if line["run"] in again]
-    assert purposes(lines_of(grid)) == EVERY_RUN
-    assert lines_of(grid)[: len(finished)] == finished
+    assert purposes(read_lines(results(grid))) == EVERY_RUN
+    assert read_lines(results(grid))[: len(finished)] == finished
 
 
-def test_a_run_that_fails_costs_no_other_run(grid, start):
-    grid.write_text(grid.read_text().replace("head_only = [1e-3, 1e-2]", "head_only = [1e30, 1e-2]"))
-    with pytest.raises(FloatingPointError):
+def test_a_search_that_diverges_is_a_result_and_is_not_chosen(grid, start):
+    grid.write_text(grid.read_text().replace("head_only = [1e-3, 1e-2]", "head_only = [1e-3, 1e30]"))
+    start(grid)
+    lines = read_lines(results(grid))
+    (failed,) = [line for line in lines if "failed" in line]
+    assert failed["run"]["train"]["learning_rate"] == 1e30 and "below 1e+30" in failed["failed"]
+    assert purposes(lines) == EVERY_RUN
+    assert start(grid) == []
+
+
+def test_a_run_that_breaks_costs_no_other_run_and_is_named(grid, start, monkeypatch):
+    work = experiments.work
+
+    def broken(spec, *rest):
+        if spec["method"] == "head_only":
+            raise MemoryError("no space left")
+        work(spec, *rest)
+
+    monkeypatch.setattr(experiments, "work", broken)
+    with pytest.raises(MemoryError) as error:
         start(grid)
-    assert ("search", "apt", 0) in purposes(lines_of(grid))
+    assert "mine, full, head_only, search" in error.value.__notes__[0]
+    assert purposes(read_lines(results(grid))) == [run for run in EVERY_RUN if run[1] != "head_only"]
+    monkeypatch.setattr(experiments, "work", work)
+    assert len(start(grid)) == 4
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(grid, start):
+    pytest.importorskip("fcntl")
+    start(grid)
+    lines = read_lines(results(grid))
+    results(grid).write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]))
+    lock = grid.with_suffix("") / "running" / f"{run_key(lines[-1]['run'])}.lock"
+    script = f"import fcntl, time; f = open({str(lock)!r}, 'w'); fcntl.flock(f, 2); print('mine', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "mine\n"
+        assert start(grid) == []
+        other.kill()
+    assert start(grid) == [lines[-1]["run"]]
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(grid, start, interrupt, monkeypatch):
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0)
+    grid.write_text(grid.read_text().replace("seeds = [1, 2]", "seeds = [1]").replace("head_only = [1e-3, 1e-2]\n", ""))
+    start(grid)
+    expected = read_lines(results(grid))
+    os.remove(results(grid))
+    stop = interrupt(5)  # after the first of two evaluations
+    with pytest.raises(KeyboardInterrupt):
+        start(grid)
+    stop.off()
+    assert [file.suffix for file in (grid.with_suffix("") / "running").iterdir()] == [".pt"]
+    start(grid)
+    assert [line["resumed"] for line in read_lines(results(grid)) if "resumed" in line] == [True]
+    assert stripped(read_lines(results(grid))) == stripped(expected)
+
+
+def test_a_backbone_that_lies_elsewhere_keeps_the_grids_name(grid, start, backbone):
+    grid.write_text(grid.read_text().replace(backbone, "owner/some-bert"))
+    start(grid, backbone=backbone)
+    lines = read_lines(results(grid))
+    assert purposes(lines) == EVERY_RUN
+    assert {line["run"].get("backbone", "owner/some-bert") for line in lines} == {"owner/some-bert"}
+
+
+def test_the_time_left_comes_from_runs_like_those_that_are_open():
+    def spec(task, method):
+        return {"task": task, "setting": "full", "method": method, "purpose": "final"}
+
+    lines = [{"run": spec("a", "apt"), "minutes": 2.0}, {"run": spec("a", "apt"), "minutes": 4.0}]
+    lines.append({"run": spec("b", "apt"), "minutes": 12.0})
+    open_ = [spec("a", "apt"), spec("a", "apt"), spec("b", "apt"), spec("c", "lora")]
+    assert minutes_left(lines, open_, 4) == pytest.approx(3 + 3 + 12 + 6)  # of the last nothing alike is known
+    assert minutes_left(lines, open_, 6) == pytest.approx(24 + 2 * 6)
+    assert minutes_left([], open_, 4) == 0

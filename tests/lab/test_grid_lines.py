@@ -1,68 +1,197 @@
-"""Single runs of a grid and their lines: what the seed draws, what the data's hash covers, which rate is chosen."""
+"""Single runs of a grid and their lines: who trains, chooses and counts, and what the seed and the hash cover."""
+
+import json
+import re
+import subprocess
+import sys
 
 import pytest
 from conftest import made_row
 
-from apt_minimal.lab import experiments
-from apt_minimal.lab.experiments import best_rate, main_score, read_lines
+from apt_minimal.lab import runs, training
+from apt_minimal.lab.grid import at_edge, best_rate
+from apt_minimal.lab.lines import claim, main_score, read_lines, write_line
+from apt_minimal.lab.protocol import cut, shots
 from apt_minimal.lab.training import History
 
 
-def line(method, purpose, rate, validation, test=0.0):
-    scores = {"validation": {"f1": validation, "recall": 1 - validation}, "test": {"f1": test}}
-    return {"run": {"method": method, "purpose": purpose, "train": {"learning_rate": rate}}, "metric": "f1", **scores}
+def line(rate, held_out, seed=0, **more):
+    run = {"setting": "full", "seed": seed, "train": {"learning_rate": rate}}
+    return {"run": run, "metric": "f1", "held_out": {"f1": held_out, "recall": 1 - held_out}, **more}
 
 
 CHOICES = {
-    "the best on validation": ([line("apt", "search", 1e-3, 0.1, 0.9), line("apt", "search", 1e-2, 0.2, 0.1)], 1e-2),
-    "the lower of equals": ([line("apt", "search", rate, 0.5) for rate in (1e-2, 1e-3, 3e-3)], 1e-3),
-    "not another method's": ([line("apt", "search", 1e-3, 0.1), line("lora", "search", 1e-2, 0.9)], 1e-3),
-    "not a final run's": ([line("apt", "search", 1e-3, 0.1), line("apt", "final", 1e-2, 0.9)], 1e-3),
+    "the best on what is held out": ([line(1e-3, 0.1, test={"f1": 0.9}), line(1e-2, 0.2, test={"f1": 0.1})], 1e-2),
+    "the lowest of equals": ([line(rate, 0.5) for rate in (1e-2, 1e-3, 3e-3)], 1e-3),
+    "the best mean": ([line(1e-3, 0.5), line(1e-3, 0.5, 1), line(1e-2, 0.1), line(1e-2, 0.8, 1)], 1e-3),
+    "not one that diverged": ([line(1e-3, 0.0), {"run": line(1e-4, 0)["run"], "metric": "f1", "failed": "nan"}], 1e-3),
 }
 
 
 @pytest.mark.parametrize("case", CHOICES)
 def test_the_learning_rate_that_is_chosen(case):
     lines, rate = CHOICES[case]
-    assert best_rate(lines, "apt") == rate
+    assert best_rate(lines) == rate
+
+
+@pytest.mark.parametrize("rate, edge", [(1, "lowest"), (2, ""), (3, "highest")])
+def test_a_choice_at_the_edge_is_named(rate, edge):
+    assert at_edge([2, 3, 1], rate) == edge
+    assert at_edge([rate], rate) == ""
 
 
 def test_the_main_score_is_the_metrics():
-    assert main_score(line("apt", "search", 1e-3, 0.3), "validation") == 0.3
+    assert main_score(line(1e-3, 0.3), "held_out") == 0.3
 
 
 def test_no_file_has_no_lines(tmp_path):
     assert read_lines(tmp_path / "none.jsonl") == []
 
 
-@pytest.fixture
-def spec(backbone, monkeypatch):
-    """A run's settings; its training is left out."""
-    monkeypatch.setattr(experiments, "train", lambda *_, **__: History())
+def test_lines_that_processes_write_at_once_are_all_whole(tmp_path):
+    script = """
+import sys; from pathlib import Path; from apt_minimal.lab.lines import write_line
+for i in range(40):
+    spec = {"method": "m", "number": i, "who": sys.argv[2]}
+    write_line(Path(sys.argv[1]), {"run": spec, "filler": "x" * 5000}, {})
+"""
+    file = tmp_path / "grid" / "task.jsonl"
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(file), who]) for who in "ab"]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert len(file.read_text().splitlines()) == len(read_lines(file)) == 80
 
-    def make(seed=1, purpose="final"):
-        train = {"learning_rate": 1e-2, "max_steps": 10}
-        settings = {"task": "mine", "method": "head_only", "purpose": purpose, "seed": seed}
-        return {**settings, "backbone": backbone, "train": train}
+
+def test_a_line_written_behind_a_torn_one_is_whole(tmp_path):
+    file = tmp_path / "task.jsonl"
+    write_line(file, {"run": {"method": "a"}}, {})
+    file.write_text(file.read_text() + '{"run": {"meth')
+    write_line(file, {"run": {"method": "b"}}, {})
+    assert [line["run"]["method"] for line in read_lines(file)] == ["a", "b"]
+
+
+def test_a_line_that_stands_twice_is_read_once(tmp_path):
+    file = tmp_path / "task.jsonl"
+    for text in ("first", "second"):
+        write_line(file, {"run": {"method": "a"}, "text": text}, {})
+    assert [line["text"] for line in read_lines(file)] == ["first"]
+
+
+def test_a_claim_is_held_once_and_given_back(tmp_path):
+    pytest.importorskip("fcntl")
+    file = tmp_path / "folder" / "run.lock"
+    with claim(file) as first, claim(file) as second:
+        assert (first, second) == (True, False)
+    with pytest.raises(KeyError), claim(file):
+        raise KeyError
+    assert not file.exists()
+
+
+# Who trains, who chooses, who counts
+
+
+def rows(examples):
+    return [json.dumps(example["row"]) for example in examples]
+
+
+@pytest.mark.parametrize("kind", ["token", "pair"])
+def test_with_full_data_a_tenth_chooses_and_development_and_test_count(kind, make_task):
+    task = make_task(kind)
+    trained, splits = cut(task, "full", seed=1)
+    assert sorted(rows(trained.train) + rows(trained.validation)) == sorted(rows(task.train))
+    assert len(trained.validation) == 2 and splits["held_out"] == trained.validation
+    assert (splits["dev"], splits["test"]) == (task.validation, task.test)
+
+
+def test_with_few_shots_disjoint_examples_train_and_choose(make_task):
+    task = make_task("pair")
+    trained, splits = cut(task, "8-shot", seed=1)
+    assert len(trained.train) == len(trained.validation) == 8
+    assert splits == {"held_out": trained.validation, "dev": task.validation}
+
+
+def test_plainly_all_data_trains_and_development_chooses(make_task):
+    task = make_task()
+    assert cut(task, "plain", seed=1) == (task, {"dev_best": task.validation, "test": task.test})
+
+
+@pytest.mark.parametrize("setting", ["", "-shot", "0-shot", "few", "16", "1.5-shot"])
+def test_a_setting_that_is_none_is_named(setting):
+    with pytest.raises(ValueError, match=f"the setting is '{setting}'"):
+        shots(setting)
+
+
+@pytest.fixture
+def spec(backbone):
+    """A short run's settings."""
+
+    def make(seed=1, purpose="final", setting="full", **changes):
+        train = {"learning_rate": 1e-2, "max_steps": 4, "evaluations": 4, "batch_size": 8, "seed": seed} | changes
+        settings = {"config": None, "lora_rank": 0, "train_backbone": False}
+        run = {"task": "mine", "setting": setting, "method": "head_only", "purpose": purpose, "seed": seed}
+        return {**run, "backbone": backbone, "settings": settings, "train": train}
 
     return make
 
 
-def test_the_seed_draws_the_head(spec, make_task):
-    first, again, other = (experiments.run(spec(seed), make_task())[1] for seed in (1, 1, 2))
+def test_both_rules_come_from_one_training(spec, make_task, monkeypatch):
+    """The held-out tenth is best at the second evaluation, the development split at the third."""
+    task = make_task("pair")
+    scores = {2: [0.1, 0.9, 0.2, 0.3], 10: [0.5, 0.6, 0.8, 0.7]}  # by number of examples, one for each evaluation
+    evaluations = {number: iter(given) for number, given in scores.items()}
+    real = type(task).score
+    # the n-th evaluation predicts n everywhere; the state that was kept predicts 9
+    rounds = {number: iter(range(4)) for number in scores}
+    monkeypatch.setattr(training, "predict", lambda model, task, some, **_: [next(rounds[len(some)])] * len(some))
+    monkeypatch.setattr(runs, "predict", lambda model, task, some, **_: [9] * len(some))
+
+    def score(task, predictions, examples):
+        coming = next(evaluations.get(len(examples), iter(())), None)
+        return real(task, predictions, examples) if coming is None else {"accuracy": coming}
+
+    monkeypatch.setattr(type(task), "score", score)
+    found, files = runs.run(spec(), task)
+    assert found["history"]["scores"] == scores[2] and found["history"]["watched_scores"] == scores[10]
+    assert found["history"]["best_step"] == 2
+    assert files["predictions"]["dev_best"] == [2] * 10  # the third evaluation's
+    assert files["predictions"]["held_out"] == [9] * 2 and files["predictions"]["dev"] == [9] * 10
+
+
+def test_epochs_become_steps(spec, make_task):
+    run = spec(batch_size=5, epochs=2)
+    del run["train"]["max_steps"]
+    found, _ = runs.run(run, make_task("pair"))
+    assert found["history"]["steps"][-1] == 2 * 5  # 22 examples are left of 24, in five batches
+
+
+def test_long_losses_are_kept_as_means():
+    kept = runs._history(History(loss=[float(i) for i in range(700)]))
+    assert kept["loss_every"] == 3 and len(kept["loss"]) == 234
+    assert kept["loss"][:2] == [1.0, 4.0] and kept["loss"][-1] == 699.0
+
+
+def test_the_seed_draws_the_head(spec, make_task, monkeypatch):
+    monkeypatch.setattr(runs, "train", lambda *_, **__: History(loss=[1.0]))
+    first, again, other = (runs.run(spec(seed, setting="plain"), make_task())[1] for seed in (1, 1, 2))
     assert first == again != other
 
 
 def test_the_backbone_of_a_line_is_the_same_for_every_seed(spec, make_task):
-    first, other = (experiments.run(spec(seed), make_task())[0]["backbone_sha256"] for seed in (1, 2))
+    first, other = (runs.run(spec(seed), make_task())[0]["backbone_sha256"] for seed in (1, 2))
     assert first == other
 
 
 @pytest.mark.parametrize("changed", ["train", "validation", "test"])
-def test_the_hash_of_the_data_covers_every_split(changed, spec, write, tmp_path):
-    splits = {split: [made_row("token", i) for i in range(3)] for split in ("train", "validation", "test")}
+def test_the_hash_of_the_data_covers_every_split(changed, spec, write, tmp_path, backbone):
+    splits = {split: [made_row("token", i) for i in range(12)] for split in ("train", "validation", "test")}
     hashes = []
-    for rows in (splits, splits, {**splits, changed: splits[changed][:2]}):
-        write("mine", **rows)
-        hashes.append(experiments._one_line(spec(), str(tmp_path), "cpu")[0]["data_sha256"])
+    for some in (splits, splits, {**splits, changed: splits[changed][:11]}):
+        write("mine", **some)
+        runs.load.cache_clear()
+        hashes.append(runs.finished_line(spec(), str(tmp_path), "cpu", backbone)[0]["data_sha256"])
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_machine_without_git_does_not_fail(monkeypatch):
+    assert re.fullmatch(r"[0-9a-f]{7,}(-dirty)?|unknown", runs.commit())
+    monkeypatch.setenv("PATH", "")
+    assert runs.commit() == "unknown"

@@ -1,10 +1,13 @@
 """Methods: what each one trains, and that all start from the same backbone and head."""
 
+import copy
+
 import pytest
 import torch
+from transformers import DynamicCache
 
 from apt_minimal import prefixes
-from apt_minimal.lab.baselines import METHODS, load_model, prepare
+from apt_minimal.lab.baselines import METHODS, load_model, prepare, sized
 
 PEFT_WARNING = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
@@ -51,6 +54,67 @@ def test_lora_trains_as_much_as_apt_but_for_the_layer_gates(make_task, make_mode
     assert count(lora, "") == count(apt, "") - 3
 
 
+@pytest.mark.parametrize("length", [8, 16, 128])
+def test_methods_are_sized_to_match_apt(length, make_task, make_model, trained):
+    sizes = {}
+    for name in ("apt", "p_tuning_v2_plus", "lora"):
+        sizes[name] = count(trained(make_model(make_task(), sized(length)[name])), "")
+    assert sizes["apt"] - 3 == sizes["p_tuning_v2_plus"] == sizes["lora"]
+
+
+def test_every_length_can_be_matched_nearly():
+    for length in range(1, 200):
+        methods = sized(length)
+        assert abs(methods["lora"].lora_rank * 4 - 3 * length) <= 3
+        assert abs(methods["p_tuning_v2_plus"].config.prefix_length * 2 - 3 * length) <= 1
+
+
+VARIANTS = {
+    "apt_no_token_gate": (None, 1, "first_token"),
+    "apt_no_layer_gate": ([16, 32], None, "first_token"),
+    "apt_no_hidden_state": ([16], 1, "none"),
+    "apt_mean_gate": ([16, 32], 1, "mean"),
+}
+
+
+@pytest.mark.parametrize("method", VARIANTS)
+def test_an_ablation_takes_out_what_it_says(method, make_task, make_model):
+    weight, scale, reads = VARIANTS[method]
+    for prefix in prefixes(make_model(make_task(), method)):
+        assert (prefix.token_gate and list(prefix.token_gate.weight.shape)) == weight
+        assert (prefix.layer_gate and prefix.layer_gate.scale.item()) == scale
+        assert prefix.token_gate is None or prefix.token_gate.gate_input == reads
+
+
+@pytest.mark.parametrize("kind", ["token", "pair", "choice"])
+def test_shifted_p_tuning_v2_is_past_key_values_with_the_hosts_own_positions(kind, make_task, backbone, close):
+    task = make_task(kind)
+    batch = task.collate(task.validation)
+    plain = load_model(task, backbone).eval()
+    shifted, unshifted = (
+        prepare(copy.deepcopy(plain), method).eval() for method in ("p_tuning_v2_shifted", "p_tuning_v2")
+    )
+    ids = batch["input_ids"].flatten(0, -2)
+    cache = DynamicCache()
+    for layer, (prefix, other) in enumerate(zip(*map(prefixes, (shifted, unshifted)), strict=True)):
+        with torch.no_grad():
+            for parameter, same in ((prefix.key, other.key), (prefix.value, other.value)):
+                parameter.mul_(30)
+                same.copy_(parameter)
+        pair = (
+            p.detach().view(1, 16, 4, 8).transpose(1, 2).repeat(len(ids), 1, 1, 1) for p in (prefix.key, prefix.value)
+        )
+        cache.update(*pair, layer)
+    mask = torch.cat([torch.ones(len(ids), 16, dtype=torch.long), batch["attention_mask"].flatten(0, -2)], dim=1)
+    types = batch["token_type_ids"].flatten(0, -2)
+    theirs = plain.bert(ids, attention_mask=mask, token_type_ids=types, past_key_values=cache)
+    head = plain.classifier(theirs.last_hidden_state if kind == "token" else theirs.pooler_output)
+    logits = shifted(**batch).logits
+    real = batch["attention_mask"].bool() if kind == "token" else slice(None)
+    close(logits[real], head.view(logits.shape)[real])
+    assert not torch.allclose(unshifted(**batch).logits[real], logits[real], atol=1e-3)
+
+
 def test_the_same_holds_on_the_real_backbone(minilm, make_task, trained):
     task = make_task()
     lora, apt = (trained(prepare(load_model(task, minilm), method)) for method in ("lora", "apt"))
@@ -90,7 +154,7 @@ def test_every_method_starts_from_the_same_backbone_and_head(method, make_task, 
             pytest.fail(f"{name} is nowhere to be found")
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"apt", "p_tuning_v2"}))
+@pytest.mark.parametrize("method", ["full", "head_only", "lora"])
 def test_a_method_without_prefix_starts_with_the_plain_models_logits(method, make_task, make_model, backbone, close):
     task = make_task("pair")
     torch.manual_seed(0)
@@ -101,6 +165,6 @@ def test_a_method_without_prefix_starts_with_the_plain_models_logits(method, mak
 
 def test_an_unknown_method_lists_those_there_are(make_task, make_model):
     with pytest.raises(
-        ValueError, match="method is 'adapter'; it must be one of head_only, full, lora, p_tuning_v2, apt"
+        ValueError, match="method is 'adapter'; it must be one of head_only, full, lora, p_tuning_v2, .*apt_mean_gate"
     ):
         make_model(make_task(), "adapter")

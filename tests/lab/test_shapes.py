@@ -29,6 +29,10 @@ OWN_FIELDS = {
         sequence("bank: a", "b", "True"),
     ),
     "wsc": ({**WSC, "label": 0}, sequence("Al", "he: Al saw Bo.", "False")),
+    "wsc, flat": (
+        {"text": "Al saw Bo.", "span1_text": "Al", "span2_text": "he", "label": 1},
+        sequence("Al", "he: Al saw Bo.", "True"),
+    ),
     "copa cause": ({**COPA, "question": "cause", "label": 1}, choice("It rained because", ["he ran.", "it dried."], 1)),
     "copa effect": ({**COPA, "question": "effect", "label": 0}, choice("It rained so", ["he ran.", "it dried."], 0)),
 }
@@ -50,7 +54,7 @@ GENERIC = {
 @pytest.mark.parametrize("name", OWN_FIELDS)
 def test_a_known_task_is_read_in_its_own_fields(name):
     row, expected = OWN_FIELDS[name]
-    assert reshape(name.split()[0], row) == expected
+    assert reshape(name.split()[0].rstrip(","), row) == expected
 
 
 @pytest.mark.parametrize("name", ENTITY_TYPES)

@@ -92,7 +92,8 @@ def test_auto_says_which_it_took_and_others_say_nothing(write, tmp_path, tokeniz
     assert capsys.readouterr().out == f"rte: from the folder {tmp_path / 'rte'}\n"
     assert task.source == f"folder {tmp_path / 'rte'}"
     load_task("rte", tokenizer, data_dir=tmp_path / "here")
-    assert capsys.readouterr().out.startswith("rte: from the sample")
+    why, which = capsys.readouterr().out.splitlines()
+    assert why.startswith("rte: the hub gives no aps/super_glue") and which.startswith("rte: from the sample")
     load_task("rte", tokenizer, source="sample")
     assert capsys.readouterr().out == ""
 
@@ -117,7 +118,7 @@ def test_an_empty_split_is_named(split, write, tmp_path):
 
 
 def test_an_unknown_source_is_refused():
-    with pytest.raises(ValueError, match="source is 'web'.*auto.*folder.*sample"):
+    with pytest.raises(ValueError, match="source is 'web'.*auto.*folder.*hub.*sample"):
         load_rows("rte", "web")
 
 
@@ -125,7 +126,15 @@ def test_an_unknown_source_is_refused():
 def test_an_unknown_name_lists_names_shapes_and_where_was_looked(name, tokenizer, tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         load_task(name, tokenizer, data_dir=tmp_path)
-    parts = ["boolq", "wnut17", "tokens, ner_tags", "choices, label", str(tmp_path / name), "conll2004, rte"]
+    parts = [
+        "boolq",
+        "wnut17",
+        "tokens, ner_tags",
+        "choices, label",
+        str(tmp_path / name),
+        "the hub",
+        "the shipped sample",
+    ]
     assert [part for part in parts if part not in str(error.value)] == []
 
 
@@ -146,6 +155,46 @@ def test_a_single_file_is_shuffled_before_it_is_cut(tmp_path):
     file.write_text("".join(json.dumps({"text": str(i)}) + "\n" for i in range(100)))
     validation = [int(row["text"]) for row in load_rows(str(file))[0]["validation"]]
     assert max(validation) - min(validation) > 30
+
+
+CONLL = "Anna I-PER\n\nRome I-LOC\n\nhe O\n\n"
+
+
+def test_a_folder_may_have_files_in_conlls_columns(text_file, tmp_path):
+    (tmp_path / "mine").mkdir()
+    text_file("mine/train.txt", CONLL)
+    text_file("mine/validation.conll", CONLL.replace("I-", "B-"))
+    rows, where = load_rows("mine", "folder", tmp_path)
+    assert (
+        rows["train"]
+        == rows["validation"]
+        == [
+            {"tokens": ["Anna"], "ner_tags": ["B-PER"]},
+            {"tokens": ["Rome"], "ner_tags": ["B-LOC"]},
+            {"tokens": ["he"], "ner_tags": ["O"]},
+        ]
+    )
+    assert where == f"folder {tmp_path / 'mine'}; train.txt from IOB1 to IOB2"
+
+
+FORMS = {"jsonl": '{"a": "b"}', "csv": "a\nb", "conll": "c O", "txt": "d O"}
+
+
+@pytest.mark.parametrize("first", range(4))
+def test_jsonl_goes_before_csv_before_conll_before_txt(first, text_file, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for ending in list(FORMS)[first:]:
+        for split in ("train", "validation"):
+            text_file(f"mine/{split}.{ending}", FORMS[ending])
+    tokens = [{"tokens": [word], "ner_tags": ["O"]} for word in "cd"]
+    assert load_rows("mine", "folder", tmp_path)[0]["train"] == [[{"a": "b"}, {"a": "b"}, *tokens][first]]
+
+
+@pytest.mark.parametrize("name", ["own.conll", "own.txt"])
+def test_a_single_file_in_conlls_columns_is_cut(name, text_file):
+    rows, where = load_rows(str(text_file(name, CONLL * 10)))
+    assert [len(split) for split in rows.values()] == [24, 3, 3]
+    assert where.endswith(f"{name}, cut 8:1:1; {name} from IOB1 to IOB2")
 
 
 def test_a_single_file_too_small_to_cut_is_refused(text_file):

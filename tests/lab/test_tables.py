@@ -5,14 +5,16 @@ import pytest
 import torch
 from scipy import stats
 
+from apt_minimal.lab.grid import all_runs
+from apt_minimal.lab.lines import run_key
 from apt_minimal.lab.plots import COLORS, MARKERS, plot_gates, plot_scores, plot_training, smoothed
 from apt_minimal.lab.reading import GateReading
+from apt_minimal.lab.results import load_recording
 from apt_minimal.lab.tables import (
     LABELS,
     RESULTS,
     final_lines,
     paired_difference,
-    read_lines,
     scores,
     summary,
     t_interval,
@@ -70,27 +72,24 @@ def test_scores_by_seed():
 
 
 def test_a_missing_recording_is_named():
-    with pytest.raises(FileNotFoundError, match="nowhere.jsonl"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         final_lines("nowhere")
 
 
-@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.jsonl")), ids=lambda file: file.stem)
-def test_recorded_lines_are_complete_and_their_search_is_among_them(file):
-    lines = read_lines(file)
-    final = final_lines(file.stem)
-    for one in lines:
-        assert {"run", "metric", "validation", "data_sha256", "minutes", "versions", "commit"} <= one.keys()
-        assert (file.parent / one["predictions"]).is_file()
-        assert ("test" in one) == (one["run"]["purpose"] == "final")
-    for method in {one["run"]["method"] for one in final if "seed" in one["run"]}:
-        assert sorted(scores(final, method)) == [11, 21, 42, 87, 100]
-        rates = {one["run"]["train"]["learning_rate"] for one in final if one["run"]["method"] == method}
-        tried = {
-            one["run"]["train"]["learning_rate"]: one["validation"][one["metric"]]
-            for one in lines
-            if one["run"]["method"] == method and one["run"]["purpose"] == "search"
-        }
-        assert rates == {max(tried, key=tried.get)}
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.toml")), ids=lambda file: file.stem)
+def test_recorded_lines_are_their_grids_and_complete(file):
+    recording = load_recording(file)  # which scores every prediction file again
+    asked = {run_key(spec) for spec in all_runs(recording.grid, recording.lines)[0]}
+    for one in recording.lines:
+        assert {"metric", "data_sha256", "minutes", "versions", "commit", "device"} <= one.keys()
+        assert "seed" not in one["run"] or run_key(one["run"]) in asked  # not of another grid, nor of a rate not chosen
+
+
+def test_the_recordings_of_the_lessons_are_whole():
+    for name in ("conll2004", "sample_entities"):
+        final = final_lines(name)
+        for method in {one["run"]["method"] for one in final if "seed" in one["run"]}:
+            assert sorted(scores(final, method)) == [11, 21, 42, 87, 100]
 
 
 def test_smoothed_is_a_running_mean():
@@ -108,6 +107,11 @@ def test_the_training_plot_shows_the_histories():
     assert left.lines[0].get_ydata() == pytest.approx(smoothed(history["loss"]))
     assert list(right.lines[0].get_xdata()) == [2, 3] and list(right.lines[0].get_ydata()) == [0.2, 0.4]
     assert [text.get_text() for text in right.get_legend().get_texts()] == ["APT"]
+
+
+def test_a_thinned_loss_is_drawn_over_its_steps():
+    left, _ = plot_training({"apt": [{"loss": [3.0, 1.0], "loss_every": 5, "steps": [10], "scores": [0.2]}]}).axes
+    assert list(left.lines[0].get_xdata()) == [5, 10]
 
 
 def test_the_gate_plot_shows_mean_and_spread():

@@ -114,6 +114,14 @@ def test_accuracy_and_macro_f1_by_hand(make_task):
     assert score == pytest.approx({"accuracy": 3 / 4, "macro_f1": (4 / 5 + 2 / 3) / 2})
 
 
+def test_macro_f1_over_three_labels_is_cbs(make_task):
+    # CB's F1 as SuperGLUE defines it: each label's own F1, and their unweighted mean; a label never found counts 0.
+    rows = [{"premise": "a", "hypothesis": "b", "label": label} for label in [0, 0, 0, 1, 1, 2]]
+    task = make_task(rows=rows, name="cb")
+    score = task.score([0, 0, 1, 1, 0, 1], task.train)  # F1: 2·2/(3+3), 2·1/(2+3), 0
+    assert score == pytest.approx({"accuracy": 3 / 6, "macro_f1": (2 / 3 + 2 / 5 + 0) / 3})
+
+
 def test_tokens_are_scored_as_entities_not_as_tags(make_task):
     task = make_task(rows=[SENTENCE])
     tags = ["B-LOC", "O", "O", "B-PER", "O"]  # four of five tags, one of two entities

@@ -1,0 +1,153 @@
+"""Tables of a grid, computed from its lines and prediction files alone; what is missing stands in the table.
+
+Scores are in per cent, differences in points. Intervals hold for other seeds and other examples (see `intervals`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from apt_minimal.lab.baselines import METHODS
+from apt_minimal.lab.experiments import read_results
+from apt_minimal.lab.grid import at_edge, methods_of, read_grid
+from apt_minimal.lab.intervals import Counts, Interval, difference_interval, score_interval
+from apt_minimal.lab.lines import main_score, read_predictions
+from apt_minimal.lab.tables import LABELS, RESULTS
+
+SCORE_COLUMNS = ["task", "method", "majority", "dev", "low", "high", "dev_best", "test"]
+SCORE_COLUMNS += ["alpha spread", "rate", "edge", "seeds", "trained", "minutes"]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A grid and its finished runs.
+
+    Attributes:
+        grid: what was to be run, see `grid`.
+        folder: where the lines lie.
+        lines: one a finished run.
+    """
+
+    grid: dict
+    folder: Path
+    lines: list[dict]
+
+    def of(self, task: str, setting: str, method: str, purpose: str = "final") -> list[dict]:
+        """The lines of one cell, without those that diverged, in the order of the grid's seeds."""
+        wanted = (task, setting, method, purpose)
+        found = [line for line in self.lines if "failed" not in line and _cell(line["run"]) == wanted]
+        return sorted(found, key=lambda line: line["run"].get("seed", 0))
+
+    def counts(self, task: str, setting: str, method: str, split: str) -> Counts:
+        """By seed, what each example adds to the score (see `example_counts`)."""
+        lines = [line for line in self.of(task, setting, method) if split in line]
+        files = [read_predictions(self.folder / f"{task}.jsonl", line) for line in lines]
+        return {line["run"].get("seed"): file["counts"][split] for line, file in zip(lines, files, strict=True)}
+
+
+def load_recording(name: str | Path) -> Recording:
+    """A grid of docs/results by name, or any by its file, with the runs that are finished by now.
+
+    Raises:
+        FileNotFoundError: no such grid.
+        ValueError: a line's score is not what its prediction file gives; the message names the line.
+    """
+    file = Path(name) if Path(name).suffix == ".toml" else RESULTS / f"{name}.toml"
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no {file}; recorded grids lie in the repository's docs/results")
+    folder = file.with_suffix("")
+    recording = Recording(read_grid(file), folder, read_results(folder))
+    for line in recording.lines:
+        _check(line, read_predictions(folder / f"{line['run']['task']}.jsonl", line)["counts"])
+    return recording
+
+
+def score_table(recording: Recording, setting: str = "full") -> pd.DataFrame:
+    """One row for each task and method that the grid asks for, run or not.
+
+    Columns: "majority", the development score of the most frequent label; "dev", "low" and "high", the development
+    score at the epoch that the held-out examples chose, and its 95 % interval; "dev_best", the paper's rule, the best
+    epoch's development score, which is optimistic; "test" at the same epoch as "dev"; "alpha spread", the largest
+    standard deviation of α across inputs, mean over seeds; "rate" and "edge", the learning rate and whether it was the
+    lowest or highest that was tried; "seeds", how many are done; "trained" parameters; "minutes" a run.
+    """
+    rows = []
+    for task in recording.grid["tasks"]:
+        majority = [main_score(line, "dev_best") for line in recording.of(task, setting, "majority")]
+        for method, rates in methods_of(recording.grid, task, setting).items():
+            row = {"task": task, "method": LABELS[method]}
+            row["majority"] = 100 * sum(majority) / len(majority) if majority else float("nan")
+            rows.append(row | _row(recording, task, setting, method, rates))
+    return pd.DataFrame(rows, columns=SCORE_COLUMNS).set_index(["task", "method"])
+
+
+def difference_table(
+    recording: Recording, setting: str = "full", method: str = "apt", split: str = "dev"
+) -> pd.DataFrame:
+    """How much a method scores above each other one, task by task, paired by seed and example, in points.
+
+    Columns: "difference", "low" and "high" of its 95 % interval, the "seeds" in common, and in "verdict" what can be
+    said; "no difference seen" always with the smallest one that such a design detects in four of five cases.
+    """
+    rows = []
+    for task in recording.grid["tasks"]:
+        ours = recording.counts(task, setting, method, split)
+        for other in methods_of(recording.grid, task, setting):
+            if other == method:
+                continue
+            theirs = recording.counts(task, setting, other, split)
+            seeds = len(ours.keys() & theirs.keys())
+            row = {"task": task, "other": LABELS[other], "seeds": seeds}
+            if seeds < 2:
+                rows.append(row | {"verdict": f"missing: {seeds} seeds in common, two are needed"})
+                continue
+            found = difference_interval(ours, theirs)
+            numbers = {"difference": found.mean, "low": found.low, "high": found.high}
+            rows.append(row | {key: 100 * value for key, value in numbers.items()} | {"verdict": verdict(found)})
+    columns = ["task", "other", "difference", "low", "high", "seeds", "verdict"]
+    return pd.DataFrame(rows, columns=columns).set_index(["task", "other"])
+
+
+def verdict(difference: Interval) -> str:
+    """What an interval of a difference says, in words."""
+    if difference.sees_difference:
+        return "higher" if difference.mean > 0 else "lower"
+    return f"no difference seen; {100 * difference.detectable:.1f} points would have been"
+
+
+def _row(recording: Recording, task: str, setting: str, method: str, rates: list[float]) -> dict:
+    """A method's part of a row in `score_table`; NaN stands for what is not there."""
+    lines, planned = recording.of(task, setting, method), len(recording.grid["seeds"])
+    failed = [line for line in recording.lines if "failed" in line]
+    diverged = sum(_cell(line["run"]) == (task, setting, method, "final") for line in failed)
+    row = {"seeds": f"{len(lines)} of {planned}" + (f", {diverged} diverged" if diverged else "")}
+    if not lines:
+        return row | {"seeds": row["seeds"] + ": missing"}
+    for split in ("dev", "dev_best", "test"):
+        if counts := recording.counts(task, setting, method, split):
+            found = score_interval(counts)
+            row[split] = 100 * found.mean
+            if split == "dev":
+                row |= {"low": 100 * found.low, "high": 100 * found.high}
+    row["minutes"] = sum(line["minutes"] for line in lines) / len(lines)
+    if method not in METHODS:
+        return row
+    if gates := [line["gates"]["alpha_spread"] for line in lines if method.startswith("apt") and "gates" in line]:
+        row["alpha spread"] = sum(max(map(max, spread)) for spread in gates) / len(gates)
+    rate = lines[0]["run"]["train"]["learning_rate"]
+    return row | {"rate": rate, "edge": at_edge(rates, rate), "trained": lines[0]["trained_parameters"]}
+
+
+def _cell(run: dict) -> tuple:
+    return run["task"], run["setting"], run["method"], run["purpose"]
+
+
+def _check(line: dict, counts: dict[str, list]) -> None:
+    for split, of_examples in counts.items():
+        right, all_ = map(sum, zip(*of_examples, strict=True))
+        if abs(right / max(all_, 1) - main_score(line, split)) > 1e-9:
+            raise ValueError(
+                f"{line['predictions']} gives a {split} score of {right / max(all_, 1):.4f}, "
+                f"the line says {main_score(line, split):.4f}"
+            )

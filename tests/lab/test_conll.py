@@ -1,0 +1,115 @@
+"""CoNLL's columns: words and tags as they stand, IOB1 turned into IOB2, what is malformed named with its line."""
+
+import random
+
+import pytest
+from seqeval.metrics.sequence_labeling import get_entities
+from seqeval.scheme import IOB1, Entities
+
+from apt_minimal.lab.conll import read_conll
+
+# In CoNLL-2003's form: word, part of speech, chunk, entity; the third sentence has two neighbours of one type.
+IOB1_FILE = """-DOCSTART- -X- -X- O
+
+Northport NNP I-NP I-ORG
+visits VBZ I-VP O
+Lake NNP I-NP I-LOC
+Orrin NNP I-NP I-LOC
+. . O O
+
+-DOCSTART- -X- -X- O
+
+Rain NN I-NP O
+
+Ada NNP I-NP I-PER
+Birch NNP I-NP I-PER
+Tom NNP B-NP B-PER
+Reed NNP I-NP I-PER
+Oslo NNP I-NP I-LOC
+"""
+ROWS = [
+    {"tokens": ["Northport", "visits", "Lake", "Orrin", "."], "ner_tags": ["B-ORG", "O", "B-LOC", "I-LOC", "O"]},
+    {"tokens": ["Rain"], "ner_tags": ["O"]},
+    {"tokens": ["Ada", "Birch", "Tom", "Reed", "Oslo"], "ner_tags": ["B-PER", "I-PER", "B-PER", "I-PER", "B-LOC"]},
+]
+
+
+@pytest.fixture
+def read(tmp_path):
+    def make(text, encoding="utf-8"):
+        (tmp_path / "a.conll").write_bytes(text.encode(encoding))
+        return read_conll(tmp_path / "a.conll")
+
+    return make
+
+
+def as_text(rows):
+    return "".join("".join(f"{w} {t}\n" for w, t in zip(*row.values(), strict=True)) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize("change", [("\n", "\n"), ("\n", "\r\n"), (" ", "\t"), (" ", "   "), ("\n\n", "\n \t\n\n")])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_conll_2003s_own_form_is_turned_into_iob2(change, encoding, read):
+    assert read(IOB1_FILE.replace(*change), encoding) == (ROWS, "IOB1")
+
+
+def test_iob2_stays_as_it_is_and_two_columns_are_enough(read):
+    assert read(as_text(ROWS)) == (ROWS, "IOB2")
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n\n"])
+def test_the_last_sentence_needs_no_line_after_it(end, read):
+    assert read(as_text(ROWS).rstrip("\n") + end) == (ROWS, "IOB2")
+
+
+def test_a_file_without_entities_is_no_problem(read):
+    assert read("Rain O\n\n") == ([{"tokens": ["Rain"], "ner_tags": ["O"]}], "IOB2")
+    assert read("\n\n") == ([], "IOB2")
+
+
+@pytest.mark.parametrize("word", ["東京", "O", "B-PER", "\u00a0", "a\u2028b", "\u200b", "#", "-", "-DOCSTART"])
+def test_a_word_may_be_anything_without_blanks(word, read):
+    rows = [{"tokens": [word, "x"], "ner_tags": ["B-creative-work", "I-creative-work"]}]
+    assert read(as_text(rows)) == (rows, "IOB2")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_converted_tags_spell_seqevals_iob1_entities(seed, read):
+    rng = random.Random(seed)
+    sentences = [["I-A"]]  # so that the file is IOB1
+    for _ in range(60):
+        tags = ["O"]
+        for _ in range(rng.randint(1, 9)):
+            before = tags[-1]
+            tags.append(rng.choice(["O", "I-A", "I-B", *([f"B-{before[2:]}"] if before != "O" else [])]))
+        sentences.append(tags)
+    rows, scheme = read(as_text([{"tokens": ["w"] * len(tags), "ner_tags": tags} for tags in sentences]))
+    assert scheme == "IOB1"
+    for tags, row in zip(sentences, rows, strict=True):
+        expected = [(e.tag, e.start, e.end) for e in Entities([tags], IOB1).entities[0]]
+        assert [(type, start, end + 1) for type, start, end in get_entities(row["ner_tags"])] == expected
+
+
+MALFORMED = {
+    "a B-PER\nb\n": r"line 2: 1 column\(s\)",
+    "a x B-PER\nb B-PER\n": r"line 2: 2 column\(s\); every line needs a word, a tag and as many columns as the first",
+    "a\n": r"line 1: 1 column\(s\)",
+    "a E-PER\n": "line 1: the last column is 'E-PER'; tags are O, B-<type> or I-<type>",
+    "a O\nb B-\n": "line 2: the last column is 'B-'",
+    "a O\nb b-PER\n": "line 2: the last column is 'b-PER'",
+    "a B-PER\n\nb I-PER\n": "line 3: 'I-PER' after 'O' is not IOB2, which line 1 begins with",
+    "a B-PER\nb I-LOC\n": "line 2: 'I-LOC' after 'B-PER' is not IOB2",
+    "a O\nb I-PER\nc O\nd B-PER\n": "line 4: 'B-PER' after 'O' is not IOB1, which line 2 begins with",
+    "a I-PER\nb B-LOC\n": "line 2: 'B-LOC' after 'I-PER' is not IOB1",
+}
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_what_is_malformed_is_named_with_file_and_line(text, read):
+    with pytest.raises(ValueError, match=r"a\.conll, " + MALFORMED[text]):
+        read(text)
+
+
+def test_a_file_that_is_not_utf8_is_named(read):
+    with pytest.raises(ValueError, match=r"a\.conll is not UTF-8"):
+        read("Zürich B-LOC\n", "latin-1")

@@ -1,0 +1,103 @@
+"""A grid's file: what overrides what, what is refused, and that a search is as long for every method."""
+
+import pytest
+
+from apt_minimal.lab.baselines import METHODS
+from apt_minimal.lab.grid import all_runs, methods_of, read_grid
+from apt_minimal.lab.tables import RESULTS
+
+GRID = """
+backbone = "b"
+seeds = [1, 2]
+settings = ["full", "16-shot"]
+[train]
+batch_size = 16
+epochs = 40
+[search]
+seeds = [0]
+max_steps = 20
+[methods]
+apt = [1e-2, 3e-2]
+[full.methods]
+lora = [1e-3]
+[few_shot.train]
+batch_size = 2
+[few_shot.search]
+seeds = [0, 1]
+epochs = 12
+[tasks.a]
+[tasks.b]
+prefix_length = 8
+[tasks.b.train]
+max_steps = 100
+[tasks.b.methods]
+apt = [5e-3]
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def from_text(text):
+        (tmp_path / "grid.toml").write_text(text)
+        return read_grid(tmp_path / "grid.toml")
+
+    return from_text
+
+
+def test_tasks_override_what_is_general_and_settings_override_tasks(read):
+    runs, count = all_runs(read(GRID), [])
+    assert count == (2 + 2 * 2) + 2 * 2 + (4 + 2) + 2
+    brief = {
+        (r["task"], r["setting"], r["method"], r["purpose"]): (
+            r["train"].get("epochs"), r["train"].get("max_steps"), r["train"]["batch_size"], r["train"]["evaluations"]
+        )
+        for r in runs
+    }  # fmt: skip
+    assert brief == {
+        ("a", "full", "apt", "search"): (None, 20, 16, 10),
+        ("a", "full", "lora", "final"): (40, None, 16, 40),
+        ("a", "16-shot", "apt", "search"): (12, None, 2, 12),
+        ("b", "full", "apt", "final"): (None, 100, 16, 10),
+        ("b", "full", "lora", "final"): (None, 100, 16, 10),
+        ("b", "16-shot", "apt", "final"): (None, 100, 2, 10),
+    }
+    assert [r["settings"]["config"]["prefix_length"] for r in runs if r["task"] == "b" and r["method"] == "apt"] == [
+        8
+    ] * 4
+    assert {r["seed"] for r in runs if r["purpose"] == "search" and r["setting"] == "16-shot"} == {0, 1}
+
+
+WRONG = {
+    "unknown: seed;": ("seeds =", "seed = 1\nseeds ="),
+    "missing: backbone": ('backbone = "b"', ""),
+    "no such method: adapter": ("[full.methods]", "[full.methods]\nadapter = [1e-3]"),
+    "apt has no learning rate": ("apt = [5e-3]", "apt = []"),
+    "the setting is 'few'": ("16-shot", "few"),
+    "batch_sise": ("batch_size = 16", "batch_sise = 16"),
+    "batch_size is 0": ("batch_size = 16", "batch_size = 0"),
+    "b has length": ("prefix_length = 8", "length = 8"),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_a_wrong_grid_is_refused_at_once_and_by_name(message, read):
+    with pytest.raises(ValueError, match=f"grid.toml: .*{message}"):
+        read(GRID.replace(*WRONG[message]))
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.toml")), ids=lambda file: file.stem)
+def test_shipped_grids_search_as_many_rates_for_every_method(file):
+    grid = read_grid(file)
+    for setting in grid["settings"]:
+        for task in grid["tasks"]:
+            rates = {m: r for m, r in methods_of(grid, task, setting).items() if m in METHODS}
+            # a recipe that is taken over is not searched
+            assert len({len(r) for r in rates.values() if len(r) > 1}) == 1
+            assert all(r == sorted(set(r)) for r in rates.values())
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.toml")), ids=lambda file: file.stem)
+def test_the_page_on_experiments_names_every_grid_and_how_many_runs_it_has(file):
+    rows = (RESULTS.parent / "experiments.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [row for row in rows if row.startswith("|") and f"`{file.name}`" in row]
+    assert f"{all_runs(read_grid(file), [])[1]:,}" in row

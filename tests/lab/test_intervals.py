@@ -1,0 +1,133 @@
+"""Intervals over seeds and examples: coverage where the truth is known, and each part against another computation."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from apt_minimal.lab.intervals import difference_interval, score_interval
+
+RNG = np.random.default_rng
+
+
+def accuracy(right):
+    """Counts by seed from [k, n] of right and wrong."""
+    return {seed: [[int(r), 1] for r in of_seed] for seed, of_seed in enumerate(right)}
+
+
+def draws(rng, k, n, examples_sd, seeds_sd, difficulty=None):
+    """Right or wrong: an example's difficulty, shared by all seeds, and a seed's quality, shared by all examples."""
+    difficulty = rng.normal(0, examples_sd, n) if difficulty is None else difficulty
+    chance = 0.7 + difficulty + rng.normal(0, seeds_sd, (k, 1))
+    return rng.random((k, n)) < np.clip(chance, 0, 1)
+
+
+# seeds, examples, and how much each of them varies: seeds dominate, examples dominate, both, neither
+WORLDS = [(5, 100, 0.0, 0.1), (5, 300, 0.3, 0.0), (5, 100, 0.3, 0.05), (5, 1000, 0.2, 0.03), (3, 100, 0.3, 0.05)]
+
+
+@pytest.mark.parametrize("k, n, examples_sd, seeds_sd", WORLDS)
+def test_95_of_100_intervals_hold_the_true_score(k, n, examples_sd, seeds_sd):
+    rng = RNG(0)
+    spread = rng.normal(0, np.hypot(examples_sd, seeds_sd), 1_000_000)
+    truth = np.clip(0.7 + spread, 0, 1).mean()
+    found = [score_interval(accuracy(draws(rng, k, n, examples_sd, seeds_sd))) for _ in range(600)]
+    assert 0.925 <= np.mean([one.low <= truth <= one.high for one in found]) <= 0.985
+
+
+@pytest.mark.parametrize("k, n, examples_sd, seeds_sd", WORLDS)
+def test_95_of_100_intervals_hold_a_difference_that_is_none(k, n, examples_sd, seeds_sd):
+    rng, held = RNG(1), []
+    for _ in range(600):
+        difficulty = rng.normal(0, examples_sd, n)  # both methods see the same examples
+        one, other = (accuracy(draws(rng, k, n, examples_sd, seeds_sd, difficulty)) for _ in range(2))
+        held.append(not difference_interval(one, other).sees_difference)
+    assert 0.925 <= np.mean(held) <= 0.995  # where only chance varies, a little wide
+
+
+def test_intervals_over_seeds_alone_would_be_too_narrow():
+    rng, held = RNG(2), []
+    for _ in range(400):
+        right = draws(rng, 5, 100, 0.4, 0.0)
+        interval = stats.t.interval(0.95, 4, right.mean(), stats.sem(right.mean(axis=1)))
+        held.append(interval[0] <= 0.66 <= interval[1])  # the clipped truth is 0.66
+    assert np.mean(held) < 0.9
+
+
+def sentences(rng, k, n):
+    """Entity counts [k, n, 2]: twice the right ones, and those that are there plus those predicted."""
+    there = rng.integers(0, 4, n)
+    right = rng.binomial(there, np.clip(0.6 + rng.normal(0, 0.03, (k, 1)), 0, 1), (k, n))
+    guessed = right + rng.binomial(2, 0.2, (k, n))
+    return np.stack([2 * right, there + guessed], axis=-1)
+
+
+def f1(counts):
+    return counts[..., 0].sum(-1) / counts[..., 1].sum(-1)
+
+
+def test_the_examples_part_equals_a_bootstrap_over_sentences():
+    counts = sentences(RNG(3), 5, 300)
+    rng, again = RNG(4), []
+    for _ in range(3000):
+        again.append(f1(counts[:, rng.integers(0, 300, 300)]).mean())
+    found = score_interval(dict(enumerate(counts)))
+    assert found.mean == pytest.approx(f1(counts).mean())
+    assert found.examples_sd == pytest.approx(np.std(again), rel=0.05)
+    assert found.seeds_sd == pytest.approx(stats.sem(f1(counts)))
+
+
+def test_the_examples_part_of_a_difference_equals_a_paired_bootstrap():
+    one = sentences(RNG(5), 5, 300)
+    other = one.copy()
+    swapped = RNG(6).random(300) < 0.3
+    other[:, swapped] = sentences(RNG(7), 5, 300)[:, swapped]
+    rng, again = RNG(8), []
+    for _ in range(3000):
+        chosen = rng.integers(0, 300, 300)
+        again.append((f1(one[:, chosen]) - f1(other[:, chosen])).mean())
+    found = difference_interval(dict(enumerate(one)), dict(enumerate(other)))
+    assert found.mean == pytest.approx((f1(one) - f1(other)).mean())
+    assert found.examples_sd == pytest.approx(np.std(again), rel=0.05)
+
+
+def test_differences_pair_the_seeds_both_have_whatever_their_order():
+    counts = sentences(RNG(9), 4, 50)
+    one = {11: counts[0], 21: counts[1], 5: counts[3]}
+    other = {21: counts[1], 11: counts[0], 6: counts[2]}
+    found = difference_interval(one, other)
+    assert (found.mean, found.low, found.high) == (0, 0, 0)
+
+
+def test_what_is_detectable_is_detected_in_four_of_five_cases():
+    rng, found = RNG(10), []
+    detectable = np.mean([score_interval(accuracy(draws(rng, 5, 400, 0.2, 0.0))).detectable for _ in range(50)])
+    for _ in range(400):
+        difficulty = rng.normal(0, 0.2, 400)
+        worse = difference_interval(
+            accuracy(draws(rng, 5, 400, 0, 0.02, difficulty)), accuracy(draws(rng, 5, 400, 0, 0.02, difficulty))
+        )
+        found.append(worse)
+    assert 0 < detectable < 0.2
+    sd = np.std([one.mean for one in found])
+    promised = np.mean([one.detectable for one in found])
+    # the power of this design against the promised difference, were the estimates normal with their true spread
+    reach = np.mean([one.high - one.mean for one in found])
+    assert 0.75 <= stats.norm.cdf((promised - reach) / sd) <= 0.9
+
+
+def test_one_seed_has_no_interval():
+    found = score_interval({11: [[1, 1], [0, 1]]})
+    assert found.mean == 0.5 and np.isnan([found.low, found.high, found.detectable]).all()
+    assert not found.sees_difference
+
+
+def test_seeds_on_other_examples_are_refused():
+    with pytest.raises(ValueError, match=r"\[2, 1\]"):
+        score_interval({1: [[1, 1], [0, 1]], 2: [[1, 1]]})
+    with pytest.raises(ValueError, match="0 sets"):
+        difference_interval({1: [[1, 1]]}, {2: [[1, 1]]})
+
+
+def test_nothing_there_and_nothing_found_is_zero():
+    found = score_interval({seed: [[0, 0], [0, 0]] for seed in (1, 2)})
+    assert (found.mean, found.low, found.high) == (0, 0, 0)
