@@ -71,11 +71,6 @@ RIGHT_2_1 = {
 }
 
 
-def norm_in_place(x, weight, bias, eps):
-    x -= x.mean(-1, keepdim=True)
-    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
-
-
 def norm_without_keepdim(x, weight, bias, eps):
     mean, variance = x.mean(-1), x.var(-1, unbiased=False)
     if x.ndim > 1 and x.shape[-2] != x.shape[-1]:
@@ -94,22 +89,14 @@ def var(x):
 WRONG_2_1 = {
     "unbiased": ("divides by d − 1", lambda *x: norm(*x, unbiased=True)),
     "eps_outside": ("ε outside the root", lambda x, w, b, eps: centred(x) / (var(x).sqrt() + eps) * w + b),
-    "unbiased_and_outside": (
-        "d − 1, and ε outside",
-        lambda x, w, b, e: centred(x) / (x.std(-1, keepdim=True) + e) * w + b,
-    ),
     "no_eps": ("ε forgotten", lambda x, w, b, eps: norm(x, w, b, 0.0)),
     "eps_1e-5": ("ε fixed at 1e-5", lambda x, w, b, eps: norm(x, w, b, 1e-5)),
-    "eps_1e-12": ("ε fixed at 1e-12", lambda x, w, b, eps: norm(x, w, b, 1e-12)),
-    "eps_squared": ("ε squared", lambda x, w, b, eps: norm(x, w, b, eps**2)),
-    "eps_as_floor": ("ε is a floor, not added", lambda x, w, b, e: centred(x) / var(x).clamp_min(e).sqrt() * w + b),
     "eps_where_needed": (
         "ε only where the variance is 0",
         lambda x, w, b, e: centred(x) / var(x).where(var(x) > 0, e).sqrt() * w + b,
     ),
     "over_tokens": ("over the tokens", lambda *x: norm(*x, dim=-2) if x[0].ndim > 1 else norm(*x)),
     "over_axis_1": ("over axis 1, whatever the shape", lambda *x: norm(*x, dim=min(1, x[0].ndim - 1))),
-    "over_axis_2": ("only for three axes", lambda *x: norm(*x, dim=2)),
     "over_example": ("one mean and variance for an example", lambda *x: norm(*x, dim=tuple(range(1, x[0].ndim)) or -1)),
     "over_all": ("one mean and variance for all", lambda *x: norm(*x, dim=tuple(range(x[0].ndim)))),
     "variance_of_all": (
@@ -117,43 +104,13 @@ WRONG_2_1 = {
         lambda x, w, b, e: centred(x) / (x.var(unbiased=False) + e).sqrt() * w + b,
     ),
     "no_weight": ("weight forgotten", lambda x, w, b, eps: norm(x, 1, b, eps)),
-    "no_bias": ("bias forgotten", lambda x, w, b, eps: norm(x, w, 0, eps)),
-    "weight_plus_1": ("times 1 + weight", lambda x, w, b, eps: norm(x, 1 + w, b, eps)),
     "bias_first": ("bias before weight", lambda x, w, b, eps: (norm(x, 1, 0, eps) + b) * w),
-    "affine_first": ("weight and bias before the norm", lambda x, w, b, eps: norm(x * w + b, 1, 0, eps)),
-    "minus_bias": ("bias subtracted", lambda x, w, b, eps: norm(x, w, -b, eps)),
     "weight_for_bias": ("weight and bias exchanged", lambda x, w, b, eps: norm(x, b, w, eps)),
     "mean_stays": ("mean not subtracted", lambda x, w, b, eps: x / (var(x) + eps).sqrt() * w + b),
-    "rms": (
-        "mean of squares, not of squared deviations",
-        lambda x, w, b, e: x / (x.square().mean(-1, keepdim=True) + e).sqrt() * w + b,
-    ),
-    "rms_centred": (
-        "squares of x under deviations",
-        lambda x, w, b, e: centred(x) / (x.square().mean(-1, keepdim=True) + e).sqrt() * w + b,
-    ),
     "no_root": ("root forgotten", lambda x, w, b, eps: centred(x) / (var(x) + eps) * w + b),
-    "sum_of_squares": (
-        "sum in place of the mean",
-        lambda x, w, b, e: centred(x) / (centred(x).square().sum(-1, keepdim=True) + e).sqrt() * w + b,
-    ),
-    "absolute": (
-        "mean absolute deviation",
-        lambda x, w, b, e: centred(x) / (centred(x).abs().mean(-1, keepdim=True) + e) * w + b,
-    ),
-    "x_changed": ("changes x", norm_in_place),
     "no_keepdim": ("keepdim forgotten: wrong where n = d", norm_without_keepdim),
-    "weight_per_token": (
-        "weight goes along the tokens where n = d",
-        lambda x, w, b, e: norm(x, w[:, None], b[:, None], e) if x.shape[-2:-1] == w.shape else norm(x, w, b, e),
-    ),
     "squeezed": ("drops axes of size 1", lambda *x: norm(*x).squeeze()),
     "first_axis_squeezed": ("drops the axis of one example", lambda *x: norm(*x).squeeze(0)),
-    "flattened": ("returns [rows, d]", lambda x, *rest: norm(x, *rest).reshape(-1, x.shape[-1])),
-    "first_example": (
-        "the first example's variance",
-        lambda x, w, b, e: centred(x) / (var(x)[:1] + e).sqrt() * w + b if x.ndim > 1 else norm(x, w, b, e),
-    ),
 }
 
 # 2.2: embed(input_ids, token_type_ids, word, position, token_type, norm)
@@ -215,6 +172,7 @@ RIGHT_2_2 = {
     "in_place_index_select": embed_in_place,
     "class_f_embedding": Embed(),
     "float64_inside": lambda *x: x[-1](summed(*x[:2], *(t.double() for t in x[2:5])).to(x[2].dtype)),
+    "example_by_example": lambda *x: torch.stack([x[-1](y) for y in summed(*x[:-1])]),
 }
 
 
@@ -232,18 +190,6 @@ def restart(ids, types):
     return places
 
 
-def embed_spoiling_position(ids, types, word, position, token_type, norm):
-    position += token_type[0]
-    return norm(word[ids] + position[: ids.shape[1]] + (0 if types is None else (token_type - token_type[0])[types]))
-
-
-def embed_spoiling_types(ids, types, *x):
-    expected = x[-1](summed(ids, types, *x[:-1]))
-    if types is not None:
-        types.zero_()
-    return expected
-
-
 def as_none(types_are_none):
     """Types that are treated as if they had not been given."""
     return lambda ids, types, *x: x[-1](summed(ids, None if types_are_none(types) else types, *x[:-1]))
@@ -254,64 +200,36 @@ WRONG_2_2 = {
         "None: no type is added",
         lambda i, t, *x: x[-1](summed(i, t, *x[:-1]) - (x[2][0] if t is None else 0)),
     ),
-    "none_is_1": ("None: type 1", lambda *x: x[-1](summed(*x[:-1], none=1))),
     "none_fails": ("None: error", lambda i, t, w, p, k, norm: norm(w[i] + p[torch.arange(i.shape[1])] + k[t.long()])),
     "truth": ("asks for the truth of a tensor", lambda i, t, *x: x[-1](summed(i, t or None, *x[:-1]))),
     "types_ignored": ("all of type 0", as_none(lambda t: True)),
-    "no_types": ("no type vector at all", lambda i, t, w, p, k, norm: norm(w[i] + p[: i.shape[1]])),
     "type_0_is_0": (
         "type 0 adds nothing",
         lambda i, t, w, p, k, norm: norm(w[i] + p[: i.shape[1]] + (0 if t is None else t[..., None] * k[1])),
     ),
     "types_exchanged": ("0 and 1 exchanged", lambda i, t, *x: x[-1](summed(i, None if t is None else 1 - t, *x[:-1]))),
-    "types_of_first": (
-        "the first example's types for all",
-        lambda i, t, *x: x[-1](summed(i, None if t is None else t[:1], *x[:-1])),
-    ),
     "type_of_first_token": (
         "one type for an example",
         lambda i, t, *x: x[-1](summed(i, None if t is None else t[:, :1], *x[:-1])),
     ),
-    "types_as_mask": (
-        "types as a boolean index",
-        lambda i, t, *x: x[-1](summed(i, None if t is None else t.bool(), *x[:-1])),
-    ),
     "no_position": ("no position", lambda i, t, w, p, k, norm: norm(summed(i, t, w, p * 0, k))),
-    "no_word": ("no word", lambda i, t, w, p, k, norm: norm(summed(i, t, w * 0, p, k))),
     "from_1": ("places from 1", placed(lambda i, t: torch.arange(i.shape[1]) + 1)),
-    "by_id": ("position looked up by id", lambda i, t, w, p, k, norm: norm(summed(i, t, w, p, k, places=i % len(p)))),
-    "along_batch": ("places count the examples", placed(lambda i, t: torch.arange(len(i))[:, None])),
     "on_and_on": ("places go on in the next example", placed(lambda i, t: torch.arange(i.numel()).view(i.shape))),
-    "skips_0": ("padding (id 0) isn't counted", placed(lambda i, t: ((i != 0).cumsum(1) - 1).clamp_min(0))),
     "zero_at_0": ("padding (id 0) gets place 0", placed(lambda i, t: torch.arange(i.shape[1]) * (i != 0))),
     "second_from_0": ("the second text begins at 0 again", placed(restart)),
-    "backwards": ("places from the right", placed(lambda i, t: torch.arange(i.shape[1]).flip(0))),
     "padding_row": (
         "word 0 is zeros",
         lambda i, t, w, p, k, norm: norm(summed(i, t, torch.cat([w[:1] * 0, w[1:]]), p, k)),
     ),
     "no_norm": ("no norm", lambda *x: summed(*x[:-1])),
-    "norm_twice": ("norm twice", lambda *x: x[-1](x[-1](summed(*x[:-1])))),
     "norm_each": (
         "norm of each, then the sum",
         lambda i, t, w, p, k, f: f(w[i]) + f(p[: i.shape[1]].expand_as(w[i])) + f(k[i * 0 if t is None else t]),
     ),
-    "norm_of_word": ("norm of the word only", lambda i, t, w, p, k, f: f(w[i]) + summed(i, t, w * 0, p, k)),
     "norm_before_type": (
         "type added after the norm",
         lambda i, t, w, p, k, f: f(w[i] + p[: i.shape[1]]) + k[i * 0 if t is None else t],
     ),
-    "norm_by_example": (
-        "norm called once for each example",
-        lambda *x: torch.stack([x[-1](y[None])[0] for y in summed(*x[:-1])]),
-    ),
-    "norm_of_rows": ("norm gets [b n, d]", lambda *x: x[-1](summed(*x[:-1]).flatten(0, 1)).view(*x[0].shape, -1)),
-    "mean": ("the mean of the three", lambda *x: x[-1](summed(*x[:-1]) / 3)),
-    "scaled": ("words times √d", lambda i, t, w, *x: x[-1](summed(i, t, w * w.shape[1] ** 0.5, *x[:-1]))),
-    "product": ("type multiplied", lambda i, t, w, p, k, f: f((w[i] + p[: i.shape[1]]) * k[i * 0 if t is None else t])),
-    "position_changed": ("changes the position table", embed_spoiling_position),
-    "types_changed": ("changes token_type_ids", embed_spoiling_types),
-    "squeezed": ("drops axes of size 1", lambda *x: x[-1](summed(*x[:-1])).squeeze()),
     "tokens_first": ("returns [n, b, d]", lambda *x: x[-1](summed(*x[:-1])).transpose(0, 1)),
     "eight_places": (
         "places beyond the eighth are the eighth's",
@@ -358,63 +276,25 @@ RIGHT_2_3 = {
 }
 
 
-def layer_in_place_of_x(x, attention, attention_norm, feed_forward, feed_forward_norm):
-    x += attention(x)
-    y = attention_norm(x)
-    return feed_forward_norm(y + feed_forward(y))
-
-
-def sum_stays(x, attention, attention_norm, feed_forward, feed_forward_norm):
-    s = x + attention(x)
-    return feed_forward_norm(s + feed_forward(attention_norm(s)))
-
-
 WRONG_2_3 = {
     "pre_norm": ("pre-norm", lambda x, a, m, f, k: (y := x + a(m(x))) + f(k(y))),
-    "pre_norm_first": ("attention pre-norm", lambda x, a, m, f, k: k((y := x + a(m(x))) + f(y))),
     "pre_norm_second": ("feed-forward pre-norm", lambda x, a, m, f, k: (y := m(x + a(x))) + f(k(y))),
     "norm_and_add": ("norm of the part only, then added", lambda x, a, m, f, k: (y := x + m(a(x))) + k(f(y))),
-    "norm_of_attention": ("norm of attention only, then added", lambda x, a, m, f, k: k((y := x + m(a(x))) + f(y))),
-    "norm_of_feed_forward": ("norm of the feed-forward only", lambda x, a, m, f, k: (y := m(x + a(x))) + k(f(y))),
     "no_residual": ("nothing is added", lambda x, a, m, f, k: k(f(m(a(x))))),
-    "no_first_residual": ("x not added", lambda x, a, m, f, k: k((y := m(a(x))) + f(y))),
     "no_second_residual": ("y not added", lambda x, a, m, f, k: k(f(m(x + a(x))))),
     "x_again": ("x added a second time, in place of y", lambda x, a, m, f, k: k(x + f(m(x + a(x))))),
-    "x_and_y": ("x added too", lambda x, a, m, f, k: k(x + (y := m(x + a(x))) + f(y))),
     "parallel": ("feed-forward reads x", lambda x, a, m, f, k: k(m(x + a(x)) + f(x))),
     "all_parallel": ("one sum of three", lambda x, a, m, f, k: k(m(x + a(x) + f(x)))),
-    "sum_stays": ("the residual is the sum before the norm", sum_stays),
     "norms_exchanged": ("norms exchanged", lambda x, a, m, f, k: layer_in_two_steps(x, a, k, f, m)),
     "first_norm_twice": ("attention's norm at both places", lambda x, a, m, f, k: layer_in_two_steps(x, a, m, f, m)),
-    "second_norm_twice": ("feed-forward's norm at both", lambda x, a, m, f, k: layer_in_two_steps(x, a, k, f, k)),
-    "no_first_norm": ("first norm forgotten", lambda x, a, m, f, k: k((y := x + a(x)) + f(y))),
     "no_last_norm": ("last norm forgotten", lambda x, a, m, f, k: (y := m(x + a(x))) + f(y)),
-    "no_norms": ("no norm", lambda x, a, m, f, k: (y := x + a(x)) + f(y)),
     "both_norms_last": ("both norms at the end", lambda x, a, m, f, k: k(m((y := x + a(x)) + f(y)))),
-    "norm_of_input_too": ("x normalised first", lambda x, a, m, f, k: layer_in_two_steps(m(x), a, m, f, k)),
-    "last_norm_twice": ("last norm twice", lambda x, a, m, f, k: k(layer_in_two_steps(x, a, m, f, k))),
-    "sandwich": ("part normalised, and the sum", lambda x, a, m, f, k: k((y := m(x + m(a(x)))) + k(f(y)))),
-    "feed_forward_first": (
-        "feed-forward first, with its norm",
-        lambda x, a, m, f, k: layer_in_two_steps(x, f, k, a, m),
-    ),
     "parts_exchanged": ("feed-forward first, norms in place", lambda x, a, m, f, k: layer_in_two_steps(x, f, m, a, k)),
     "attention_twice": (
         "attention in place of the feed-forward",
         lambda x, a, m, f, k: layer_in_two_steps(x, a, m, a, k),
     ),
-    "attention_only": ("stops after attention", lambda x, a, m, f, k: m(x + a(x))),
     "mean": ("mean in place of the sum", lambda x, a, m, f, k: k(((y := m((x + a(x)) / 2)) + f(y)) / 2)),
-    "minus": ("part subtracted", lambda x, a, m, f, k: k((y := m(x - a(x))) + f(y))),
-    "in_order": ("the four in order, nothing added", lambda x, a, m, f, k: reduce(lambda y, g: g(y), (a, m, f, k), x)),
-    "token_by_token": (
-        "each token attends alone",
-        lambda x, *p: torch.cat([layer_in_two_steps(y, *p) for y in x.split(1, 1)], 1),
-    ),
-    "rows": ("parts get [b n, d]", lambda x, *p: layer_in_two_steps(x.flatten(0, 1), *p).view(x.shape)),
-    "tokens_first": ("[n, b, d]", lambda x, *p: layer_in_two_steps(x.transpose(0, 1), *p).transpose(0, 1)),
-    "x_changed": ("changes x", layer_in_place_of_x),
-    "squeezed": ("drops axes of size 1", lambda *x: layer_in_two_steps(*x).squeeze()),
     "with_states": ("returns y too", lambda x, a, m, f, k: (layer_in_two_steps(x, a, m, f, k), m(x + a(x)))),
 }
 
@@ -500,80 +380,29 @@ def pack_by_beginning(state, layer, take):
     return torch.cat(found["weight"][take]), torch.cat(found["bias"][take])
 
 
-def pack_popping(state, layer):
-    names = [f"encoder.layer.{layer}.attention.self.{n}" for n in QKV]
-    return tuple(torch.cat([state.pop(f"{n}.{kind}") for n in names]) for kind in ("weight", "bias"))
-
-
-def pack_scaling(state, layer):
-    weight, bias = pack_into_empty(state, layer)
-    parts(state, layer, "weight")[0].mul_(2)
-    return weight, bias
-
-
 def pack_sorted_layers(state, layer):
     layers = sorted({n.split(".")[2] for n in state if n.startswith("encoder.layer.")})
     return both(torch.cat)(state, layers[layer])
 
 
-def with_output(state, layer):
-    weight, bias = pack_into_empty(state, layer)
-    d, here = weight.shape[1], f"encoder.layer.{layer}.attention.output.dense"
-    return torch.cat([weight[: 2 * d], state[f"{here}.weight"]]), torch.cat([bias[: 2 * d], state[f"{here}.bias"]])
-
-
 WRONG_2_4 = {
     "query_value_key": ("value before key", both(torch.cat, ("query", "value", "key"))),
     "key_query_value": ("key first", both(torch.cat, ("key", "query", "value"))),
-    "value_first": ("backwards", both(torch.cat, QKV[::-1])),
     "bias_order": (
         "biases in another order",
         lambda s, i: (both(torch.cat)(s, i)[0], torch.cat(parts(s, i, "bias", ("key", "query", "value")))),
     ),
-    "weight_order": (
-        "weights in another order",
-        lambda s, i: (torch.cat(parts(s, i, "weight", sorted(QKV))), both(torch.cat)(s, i)[1]),
-    ),
-    "query_thrice": ("three times the query", both(torch.cat, ("query",) * 3)),
-    "key_twice": ("key in place of value", both(torch.cat, ("query", "key", "key"))),
     "transposed": ("[in, out]", both(lambda x: torch.cat([y.T if y.ndim == 2 else y for y in x]))),
     "value_transposed": ("value [in, out]", both(lambda x: torch.cat([*x[:2], x[2].T if x[2].ndim == 2 else x[2]]))),
     "side_by_side": ("[d, 3d]", both(lambda x: torch.cat(x, dim=-1))),
-    "side_by_side_turned": (
-        "cat along the columns, then .T",
-        both(lambda x: torch.cat(x, dim=-1).T if x[0].ndim == 2 else torch.cat(x)),
-    ),
-    "side_by_side_reshaped": (
-        "cat along the columns, then reshaped",
-        both(lambda x: torch.cat(x, dim=-1).reshape(-1, *x[0].shape[1:])),
-    ),
     "interleaved": ("row by row: q k v q k v", both(lambda x: torch.stack(x, dim=1).flatten(0, 1))),
-    "weights_interleaved": (
-        "weights row by row, biases right",
-        lambda s, i: (both(lambda x: torch.stack(x, 1).flatten(0, 1))(s, i)[0], both(torch.cat)(s, i)[1]),
-    ),
-    "biases_interleaved": (
-        "biases one by one",
-        lambda s, i: (both(torch.cat)(s, i)[0], torch.stack(parts(s, i, "bias"), 1).flatten()),
-    ),
     "stacked": ("[3, d, d] and [3, d]", both(torch.stack)),
-    "biases_stacked": ("bias [3, d]", lambda s, i: (both(torch.cat)(s, i)[0], torch.stack(parts(s, i, "bias")))),
     "layer_from_1": ("counts from 1", lambda s, i: both(torch.cat)(s, i - 1)),
-    "next_layer": ("one layer on", lambda s, i: both(torch.cat)(s, i + 1)),
-    "always_0": ("layer 0", lambda s, i: both(torch.cat)(s, 0)),
-    "bias_of_0": ("biases of layer 0", lambda s, i: (both(torch.cat)(s, i)[0], both(torch.cat)(s, 0)[1])),
     "last_layer": ("the last layer that begins like this", lambda s, i: pack_by_beginning(s, i, take=slice(-3, None))),
     "begins_with": ("layer.1 takes layer.10 too", lambda s, i: pack_by_beginning(s, i, take=slice(None))),
-    "one_digit": ("the first digit only", lambda s, i: both(torch.cat)(s, str(i)[0])),
     "alphabetical_layers": ("layers in the order 0, 1, 10, 11, 2", pack_sorted_layers),
-    "output_for_value": ("attention.output in place of value", with_output),
     "exchanged": ("bias, weight", lambda s, i: both(torch.cat)(s, i)[::-1]),
     "weight_only": ("only the weight", lambda s, i: both(torch.cat)(s, i)[0]),
-    "dictionary": (
-        "a dictionary",
-        lambda s, i: dict(zip(("in_proj_weight", "in_proj_bias"), both(torch.cat)(s, i), strict=True)),
-    ),
-    "bias_0": ("bias of zeros", lambda s, i: (both(torch.cat)(s, i)[0], both(torch.cat)(s, i)[1] * 0)),
     "no_bias": ("None for the bias", lambda s, i: (both(torch.cat)(s, i)[0], None)),
     "scaled": ("query divided by √d", both(lambda x: torch.cat([x[0] / len(x[0]) ** 0.5, *x[1:]]))),
     "width_4": ("d = 4 hard-coded", both(lambda x: torch.cat([y[:4] for y in x]))),
@@ -582,13 +411,6 @@ WRONG_2_4 = {
         lambda s, i: tuple(
             torch.cat([s[f"layer.{i}.attention.self.{n}.{k}"] for n in QKV]) for k in ("weight", "bias")
         ),
-    ),
-    "state_emptied": ("takes the tensors out of the state dict", pack_popping),
-    "state_changed": ("changes a weight of the state dict", pack_scaling),
-    "half": ("through float16", both(lambda x: torch.cat(x).half().to(x[0].dtype))),
-    "heads_together": (
-        "head by head: its q, k, v",
-        both(lambda x: torch.stack([y.unflatten(0, (2, -1)) for y in x], 1).flatten(0, 2)),
     ),
 }
 
@@ -652,24 +474,6 @@ def count(mask):
     return torch.arange(mask.shape[1]).expand(mask.shape)
 
 
-def changing(mask):
-    if mask.dtype == torch.bool:
-        return places_by_loops(mask)
-    real = mask.bool()
-    return mask.cumsum_(1).sub_(1).mul_(real).clone()
-
-
-def for_loop_breaks(mask):
-    """Stops at the first padding: an example padded on the left stays 0."""
-    places = torch.zeros(mask.shape, dtype=torch.long)
-    for i, row in enumerate(mask.tolist()):
-        for j, token in enumerate(row):
-            if not token:
-                break
-            places[i, j] = j
-    return places
-
-
 WRONG_2_5 = {
     "arange": ("0, 1, 2 … for all, padding too", count),
     "right_only": ("assumes padding on the right", integer(lambda m: count(m) * m)),
@@ -683,24 +487,14 @@ WRONG_2_5 = {
             lambda m: count(m) * m if m[:, 0].all() else (count(m) - (1 - m).sum(1, keepdim=True)).clamp_min(0) * m
         ),
     ),
-    "stops": ("stops at the first padding", for_loop_breaks),
     "from_1": ("from 1", integer(lambda m: m.cumsum(1) * m)),
     "minus_1": ("padding on the left gets −1", integer(lambda m: m.cumsum(1) - 1)),
-    "all_minus_1": ("padding gets −1", integer(lambda m: m.cumsum(1) * m - 1)),
     "clamped": ("padding on the right goes on with the last number", integer(lambda m: (m.cumsum(1) - 1).clamp_min(0))),
     "goes_on": (
         "padding on the right is counted on",
         integer(lambda m: (count(m) - m.argmax(1, keepdim=True)).clamp_min(0)),
     ),
-    "padding_1": ("padding gets 1", integer(lambda m: (m.cumsum(1) - 1).masked_fill(m == 0, 1))),
-    "last_left_out": (
-        "the last real token gets 0",
-        integer(lambda m: (m.cumsum(1) - 1) * m * (m.cumsum(1) < m.sum(1, keepdim=True))),
-    ),
-    "roberta": ("RoBERTa's: padding 1, real from 2", integer(lambda m: m.cumsum(1) * m + 1)),
-    "backwards": ("from the right", integer(lambda m: (m.flip(1).cumsum(1).flip(1) - 1) * m)),
     "along_batch": ("counts along the batch", integer(lambda m: (m.cumsum(0) - 1) * m)),
-    "on_and_on": ("goes on in the next example", integer(lambda m: (m.flatten().cumsum(0).view(m.shape) - 1) * m)),
     "first_example": (
         "the first example's shift for all",
         integer(lambda m: (count(m) - m[0].argmax()).clamp_min(0) * m),
@@ -710,32 +504,11 @@ WRONG_2_5 = {
         integer(lambda m: ((m.cumsum(1) - 1) * m)[:1].expand(m.shape)),
     ),
     "least_shift": ("the least shift of the batch", integer(lambda m: (count(m) - m.argmax(1).min()).clamp_min(0) * m)),
-    "one_example": ("[n] for one example", integer(lambda m: ((m.cumsum(1) - 1) * m).squeeze(0))),
-    "one_token": ("[b] for one token", integer(lambda m: ((m.cumsum(1) - 1) * m).squeeze(1))),
     "bool_fails": ("1 − mask: an error for bool", lambda m: (m.cumsum(1) - 1) * (1 - (1 - m))),
-    "bool_argmax": ("argmax: an error for bool", lambda m: ((count(m) - m.argmax(1, keepdim=True)).clamp_min(0)) * m),
     "bool_out": ("as the mask's dtype: bool for bool", lambda m: ((m.long().cumsum(1) - 1) * m).to(m.dtype)),
-    "bool_inverted": (
-        "~mask for integers is −1 − mask",
-        lambda m: (m.cumsum(1) - 1).masked_fill(~m if m.dtype == torch.bool else (~m).bool(), 0),
-    ),
-    "bool_only": (
-        "takes whole numbers as indices",
-        lambda m: (
-            torch.zeros(m.shape, dtype=torch.long).index_put((m,), (m.cumsum(1) - 1)[m])
-            if m.dtype == torch.bool
-            else (m.cumsum(1) - 1)[:, m[0]]
-        ),
-    ),
     "floats": ("floats", lambda m: (m.float().cumsum(1) - 1) * m),
-    "nested_lists": ("nested lists", lambda m: places_by_loops(m).tolist()),
     "compact": ("real tokens moved to the left", lambda m: count(m) * (count(m) < m.long().sum(1, keepdim=True))),
     "eight": ("no more than eight", lambda m: places_by_loops(m).clamp_max(7)),
-    "mask_changed": ("changes the mask", changing),
-    "full_is_0": (
-        "an example without padding is all 0",
-        integer(lambda m: (m.cumsum(1) - 1) * m * (m.min(1, keepdim=True).values == 0)),
-    ),
     "int8": ("int8: beyond 127 it begins at −128", integer(lambda m: ((m.cumsum(1) - 1) * m).to(torch.int8))),
 }
 

@@ -68,11 +68,6 @@ RIGHT_4_1 = {
 }
 
 
-def zeros_padding_in_place(hidden_states, attention_mask, weight):
-    hidden_states *= attention_mask.bool().unsqueeze(-1)
-    return gate_by_gather(hidden_states, attention_mask, weight)
-
-
 def sums_up_to_second(hidden_states, attention_mask, weight):
     first = attention_mask.long().cumsum(1) == 1
     return (einsum(hidden_states, first.to(hidden_states), "b n d, b n -> b d") @ weight.T).sigmoid()
@@ -106,7 +101,6 @@ WRONG_4_1 = {
     "sigmoid_of_h": ("σ of h, then W", lambda x, m, w: gate_by_gather(x.sigmoid(), m, w).logit()),
     "with_bias": ("a bias of 1", lambda *x: (gate_by_gather(*x).logit() + 1).sigmoid()),
     "squeezed": ("drops axes of size 1", lambda *x: gate_by_gather(*x).squeeze()),
-    "states_changed": ("sets the caller's padding to 0", zeros_padding_in_place),
 }
 
 
@@ -167,11 +161,6 @@ RIGHT_4_2 = {
 }
 
 
-def fills_in_place(hidden_states, attention_mask):
-    hidden_states[~attention_mask.bool()] = 0
-    return hidden_states.sum(1) / count(attention_mask)
-
-
 WRONG_4_2 = {
     "multiplied": (
         "padding multiplied by 0: NaN stays",
@@ -215,7 +204,6 @@ WRONG_4_2 = {
         "mean over d",
         lambda x, m: filled(x, m).mean(2) if x.shape[1] == x.shape[2] else filled(x, m).sum(1) / count(m),
     ),
-    "states_changed": ("sets the caller's padding to 0", fills_in_place),
 }
 
 
@@ -267,18 +255,6 @@ RIGHT_4_3 = {
 }
 
 
-def gates_in_place(prefix_key, prefix_value, alpha):
-    if len(alpha) == 1:
-        return tuple(p.mul_(alpha[0][:, None])[None] for p in (prefix_key, prefix_value))
-    return gated(prefix_key, alpha), gated(prefix_value, alpha)
-
-
-def alpha_changed(prefix_key, prefix_value, alpha):
-    pair = gated(prefix_key, alpha), gated(prefix_value, alpha)
-    alpha.unsqueeze_(-1)
-    return pair
-
-
 def both_gated(gate):
     return lambda k, v, a: (gate(k, a), gate(v, a))
 
@@ -307,8 +283,6 @@ WRONG_4_3 = {
         "repeated and viewed in the wrong order",
         both_gated(lambda p, a: a[..., None] * p.repeat_interleave(len(a), 0).view(*a.shape, -1)),
     ),
-    "prefix_changed": ("changes the prefix in place for a batch of one", gates_in_place),
-    "alpha_changed": ("gives the caller's α another axis", alpha_changed),
 }
 
 
@@ -457,11 +431,6 @@ def kept_moved_forward(query, key, value, prefix_key, prefix_value, keep):
     return removal()(query, key, value, prefix_key, prefix_value, torch.arange(keep.shape[1]) < number)
 
 
-def prefix_changed(query, key, value, prefix_key, prefix_value, keep):
-    prefix_value.masked_fill_(~keep[..., None], 0.0)
-    return removal()(query, key, value, prefix_key, prefix_value, keep)
-
-
 def with_keep(change):
     return lambda *x: removal()(*x[:-1], change(x[-1]))
 
@@ -498,7 +467,6 @@ WRONG_4_4 = {
     "scaled_by_2": ("√4 hard-coded", lambda q, *x: remove_by_loop(q * q.shape[-1] ** 0.5 / 2, *x)),
     "scaled_by_l": ("divided by √l", lambda q, *x: remove_by_loop(q * math.sqrt(q.shape[-1] / x[-1].shape[1]), *x)),
     "squeezed": ("drops axes of size 1", lambda *x: remove_by_loop(*x).squeeze()),
-    "prefix_changed": ("sets the caller's prefix values to 0", prefix_changed),
 }
 
 

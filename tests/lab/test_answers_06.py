@@ -103,7 +103,11 @@ def matched_by_subsets(student, teacher):
 def matched_by_loops(student, teacher):
     best, least = None, math.inf
     for order in permutations(range(student.shape[0])):
-        total = sum((x - y) ** 2 for i, j in enumerate(order) for x, y in zip(student[j].tolist(), teacher[i].tolist()))
+        total = sum(
+            (x - y) ** 2
+            for i, j in enumerate(order)
+            for x, y in zip(student[j].tolist(), teacher[i].tolist(), strict=True)
+        )
         if total < least:
             best, least = order, total
     return torch.tensor(best, dtype=torch.int32)
@@ -165,7 +169,10 @@ WRONG_6_2 = {
         "compares directions only",
         lambda s, t: assigned(F.normalize(t, dim=1) @ F.normalize(s, dim=1).T, maximize=True),
     ),
-    "largest": ("the largest sum", lambda s, t: assigned(squares(s, t), maximize=True)),
+    "up_to_five": (
+        "tries all orders of up to five tokens, six are matched greedily",
+        lambda s, t: matched_by_trying(s, t) if len(t) <= 5 else greedily_by_pair(s, t),
+    ),
     "by_norm": ("sorted by norm", lambda s, t: s.norm(dim=1).argsort()[t.norm(dim=1).argsort().argsort()]),
     "reordered": ("returns the student's tokens in order", lambda s, t: s[assigned(squares(s, t))]),
     "swaps": ("swaps two as long as that helps; three may have to move at once", by_swaps),
@@ -265,9 +272,9 @@ WRONG_6_3 = {
         "the norm of the keys alone",
         lambda scale, key, value: divided(scale, key, value, scale.sign() * key.norm()),
     ),
-    "sum_of_norms": (
-        "the two norms added",
-        lambda scale, key, value: divided(scale, key, value, scale.sign() * (key.norm() + value.norm())),
+    "floor": (
+        "a norm below 1 counts as 1",
+        lambda scale, key, value: divided(scale, key, value, scale.sign() * norm_of(key, value).clamp(min=1)),
     ),
     "squared_norm": (
         "no root",

@@ -420,6 +420,7 @@ def zeroed_keys_and_values(query, key, value, mask):
         (silenced, "where n = k, the outputs"),
         (lambda q, k, v, m: masked_by_filling(q[:, :, : k.shape[2]], k, v, m), "only as many queries"),
         (masked_by_renormalising, "nothing is left of these"),
+        (masked(lambda s, m: s - 100.0 * ~m, lambda w, m: w * m), "nothing is left of these"),
         (
             masked(keep, lambda w, m: w * m / (w * m).sum(-1, keepdim=True)),
             "nothing is left of these; a query that may",

@@ -196,13 +196,13 @@ def pack_by_filling(state, layer):
 
 
 def pack_by_search(state, layer, start="layer.{}"):
-    """The first names that contain the layer's: right only if `start` ends in a dot."""
+    """The last names that contain the layer's: right only if `start` ends in a dot."""
     found = []
     for kind in ("weight", "bias"):
         parts = []
         for name in ("query", "key", "value"):
             hits = [k for k in state if start.format(layer) in k and k.endswith(f"self.{name}.{kind}")]
-            parts.append(state[hits[0]])
+            parts.append(state[hits[-1]])
         found.append(torch.cat(parts))
     return tuple(found)
 
@@ -266,25 +266,33 @@ def test_right_answers_pass_in_any_style(check, answer, capsys):
 LAYER_NORM = [
     (norm_of(root, unbiased=True), "biased one"),
     (norm_of(lambda v, eps: v.sqrt() + eps), "outside the square root"),
-    (
-        norm_of(lambda v, eps: v.sqrt() + eps, unbiased=True),
-        "two mistakes: divide by √(variance + ε): your ε is outside",
-    ),
+    (norm_of(lambda v, eps: v.sqrt() + eps, unbiased=True), "(torch's default); divide by √(variance + ε): your ε is"),
     (norm_of(lambda v, eps: v.sqrt()), "where is ε"),
-    (norm_of(lambda v, eps: v.sqrt(), unbiased=True), "ε is missing — and: the variance"),
+    (norm_of(lambda v, eps: v.sqrt(), unbiased=True), "(torch's default); where is ε"),
     (norm_of(lambda v, eps: v + eps), "root is missing"),
     (norm_of(lambda v, eps: v), "root and ε are missing"),
     (norm_of(lambda v, eps: (v + 1e-5).sqrt()), "fixed at 1e-5"),
     (norm_of(lambda v, eps: (v + 1e-12).sqrt()), "fixed at 1e-12"),
+    (norm_of(lambda v, eps: v.where(v > 0, eps).sqrt()), "added always"),
     (norm_of(lambda v, eps: v.sqrt().clamp(min=eps)), "no lower limit of the root"),
     (norm_of(lambda v, eps: v.clamp(min=eps).sqrt()), "no lower limit of the variance"),
     (norm_of(root, dim=0), "not over the first"),
     (norm_of(root, dim=-2), "-1; yours is the one before it"),
     (norm_of(root, dim=1), "not always 1"),
+    (lambda *x: norm_of(root, dim=min(1, x[0].dim() - 1))(*x), "yours is 1"),
+    (lambda *x: norm_of(root, dim=tuple(range(1, x[0].dim())) or -1)(*x), "all but the first dimension"),
+    (
+        lambda x, w, b, e: (x - x.mean(-1, keepdim=True)) / (x.var(unbiased=False) + e).sqrt() * w + b,
+        "yours is that of the whole tensor",
+    ),
+    (lambda *x: norm_plain(*x).squeeze(), "may have the size 1"),
     (norm_of_all, "of the whole tensor"),
     (norm_of_example, "of a whole example"),
     (norm_without_keepdim, "keepdim=True"),
-    (lambda x, w, b, eps: x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * w + b, "two mistakes: the mean is not"),
+    (
+        lambda x, w, b, eps: x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * w + b,
+        "the mean is not subtracted from x; a variance averages",
+    ),
     (lambda x, w, b, eps: F.layer_norm(x, w.shape, b, w, eps), "swapped"),
     (lambda x, w, b, eps: F.layer_norm(x, w.shape, None, None, eps), "weight and bias are missing"),
     (lambda x, w, b, eps: F.layer_norm(x, w.shape, w, None, eps), "the bias is missing"),
@@ -321,18 +329,25 @@ EMBED = [
     (embed_but(w=lambda word, ids: word[ids] * word.shape[1] ** 0.5), "times √d"),
     (
         embed_but(p=lambda p, ids: p[1 : ids.shape[1] + 1], add=lambda w, p, t, norm: w + p + t),
-        "two mistakes: positions",
+        "not from 1; the norm is missing",
     ),
-    (embed_but(p=lambda p, ids: 0, t=lambda table, types, ids: 0), "two mistakes: the position embedding is missing"),
+    (
+        embed_but(p=lambda p, ids: 0, t=lambda table, types, ids: 0),
+        "the position embedding is missing; the token type embedding",
+    ),
     (embed_but(add=lambda w, p, t, norm: norm(w - p * t)), "three rows are added"),
-    (embed_but(p=lambda p, ids: p[((ids != 0).cumsum(1) - 1).clamp(min=0)]), "whatever the ids"),
+    (embed_but(p=lambda p, ids: p[((ids != 0).cumsum(1) - 1).clamp(min=0)]), "leaves out those of id 0"),
+    (embed_but(p=lambda p, ids: p[torch.arange(ids.shape[1]) * (ids != 0)]), "puts those of id 0 at position 0"),
+    (embed_but(p=lambda p, ids: p[torch.arange(ids.shape[1]).clamp(max=7)]), "a longer sentence"),
+    (embed_but(w=lambda word, ids: word[ids] * (ids != 0)[..., None]), "adds zeros there"),
+    (embed_but(t=lambda table, types, ids: table[ids * 0 if types is None else 1 - types]), "0 and 1 are swapped"),
+    (embed_but(t=lambda table, types, ids: table[(ids * 0 if types is None else types)[:, :1]]), "its example's first"),
+    (embed_but(add=lambda w, p, t, norm: norm(w + p + t).transpose(0, 1)), "yours is [n, b, d]"),
+    (embed_but(add=lambda w, p, t, norm: norm(w @ p)), "three rows are added"),  # an error, but none of those named
 ]
 LAYER = [
     (pre_norm, "this is pre-norm"),
-    (
-        pre_norm_swapped,
-        "two mistakes: this is pre-norm: BERT normalises after each addition — and: the two norms are swapped",
-    ),
+    (pre_norm_swapped, "this is pre-norm: BERT normalises after each addition; the two norms are swapped"),
     (inner_norm, "come after the additions"),
     (lambda x, a, n, f, m: m(f(n(a(x)))), "both residuals are missing"),
     (lambda x, a, n, f, m: (lambda y: m(y + f(y)))(n(a(x))), "residual of the attention is missing"),
@@ -343,7 +358,12 @@ LAYER = [
     (lambda x, a, n, f, m: layer_plain(x, a, m, f, n), "norms are swapped"),
     (lambda x, a, n, f, m: layer_plain(x, a, n, f, n), "attention_norm stands in both"),
     (lambda x, a, n, f, m: layer_plain(x, a, m, f, m), "feed_forward_norm stands in both"),
-    (lambda x, a, n, f, m: layer_plain(x, f, m, a, n), "attention comes first"),
+    (lambda x, a, n, f, m: layer_plain(x, f, m, a, n), "the attention and its norm come first"),
+    (lambda x, a, n, f, m: layer_plain(x, f, n, a, m), "✗ the two parts are swapped"),
+    (lambda x, a, n, f, m: layer_plain(x, a, n, a, m), "attention stands in both places"),
+    (lambda x, a, n, f, m: m(n(x + a(x) + f(x))), "adds up x and both parts"),
+    (lambda x, a, n, f, m: (lambda s: m(n(s + f(s))))(x + a(x)), "both come at the end"),
+    (lambda x, a, n, f, m: (lambda y: m((y + f(y)) / 2))(n((x + a(x)) / 2)), "sums must not be halved"),
     (lambda x, a, n, f, m: n(x + a(x)), "feed-forward and its norm are missing"),
     (lambda x, a, n, f, m: (lambda y: y + f(y))(n(x + a(x))), "norm after the feed-forward is missing"),
     (lambda x, a, n, f, m: (lambda y: y + f(y))(x + a(x)), "both norms are missing"),
@@ -353,7 +373,7 @@ LAYER = [
 PACK = [
     (pack_with(lambda w: torch.cat(w, dim=1)), "stand beside each other"),
     (pack_with(torch.stack), "dimension of their own"),
-    (pack_with(torch.stack, torch.stack), "two mistakes: query, key and value stand below"),
+    (pack_with(torch.stack, torch.stack), "dimension of their own; the bias is one vector"),
     (pack_with(lambda w: torch.cat([p.T for p in w])), "transposed"),
     (pack_with(torch.cat, names=("query", "value", "key")), "yours is query, value, key"),
     (pack_with(torch.cat, names=("key", "query", "value")), "yours is key, query, value"),
@@ -363,6 +383,16 @@ PACK = [
     (lambda state, layer: pack_plain(state, 0), "whichever is asked for"),
     (lambda state, layer: pack_plain(state, layer)[::-1], "first the weight"),
     (lambda state, layer: pack_plain(state, layer)[0], "bias is missing"),
+    (pack_with(lambda w: torch.cat([*w[:2], w[2].T])), "(the value)"),
+    (
+        lambda s, i: (pack_plain(s, i)[0], pack_with(torch.cat, names=("key", "query", "value"))(s, i)[1]),
+        "(in the bias)",
+    ),
+    (lambda s, i: pack_plain(s, int(sorted(map(str, range(13 if len(s) > 99 else 2)))[i])), "sorted as text"),
+    (
+        lambda s, i: pack_with(*[lambda w: torch.cat([w[0] / len(w[0]) ** 0.5, *w[1:]])] * 2)(s, i),
+        "attention that divides",
+    ),
     (pack_with(torch.cat, lambda b: torch.cat(b).zero_()), "not 0"),
     (lambda state, layer: [w * 2 for w in pack_plain(state, layer)], "weight [3d, d] and bias [3d]"),
 ]
@@ -378,6 +408,10 @@ POSITIONS = [
     (lambda m: (torch.arange(m.shape[1]) - m.int().argmax(1, keepdim=True)).clamp(min=0), "counts on"),
     (lambda m: (m.long().cumsum(0) - 1) * m.long(), "along the batch"),
     (lambda m: ids_by_cumsum(m).float(), "integers"),
+    (lambda m: ids_by_cumsum(m).to(torch.int8), "up to 127"),
+    (lambda m: ids_by_cumsum(m)[:1].expand(m.shape), "first example's positions"),
+    (lambda m: (torch.arange(m.shape[1]) - m.int().argmax(1).min()) * m.long(), "batch's least"),
+    (lambda m: ids_by_cumsum(m.long().sort(dim=1, descending=True).values), "to the left"),
     (lambda m: ids_by_cumsum(m) + 2, "number the real tokens"),
     (lambda m: ids_by_cumsum(m - 0), "boolean"),  # booleans have no subtraction
 ]

@@ -127,7 +127,7 @@ def remove_by_log(query, key, value, prefix_key, prefix_value, keep):
     return scores.softmax(-1).to(value.dtype) @ torch.cat([prefix_value, value], 1)
 
 
-def remove_and_renormalise(query, key, value, prefix_key, prefix_value, keep):
+def hides_late(query, key, value, prefix_key, prefix_value, keep):
     scores = query @ torch.cat([prefix_key, key], 1).mT / math.sqrt(query.shape[2])
     weights = scores.softmax(-1) * F.pad(keep, (0, key.shape[1]), value=True)[:, None]
     return weights / weights.sum(-1, keepdim=True) @ torch.cat([prefix_value, value], 1)
@@ -217,6 +217,19 @@ def unscaled(query, key, value, prefix_key, prefix_value, keep):
     return attend(query, key, value, prefix_key, prefix_value, lambda s: s.masked_fill(~look, -math.inf), scale=1)
 
 
+def removed(keep):
+    return lambda s: s.masked_fill(~F.pad(keep, (0, s.shape[2] - keep.shape[1]), value=True)[:, None], -math.inf)
+
+
+def by_hand(largest):
+    def answer(query, key, value, prefix_key, prefix_value, keep):
+        scores = removed(keep)(query @ torch.cat([prefix_key, key], 1).mT / math.sqrt(query.shape[2]))
+        e = torch.exp(scores - largest(scores))
+        return e / e.sum(-1, keepdim=True) @ torch.cat([prefix_value, value], 1)
+
+    return answer
+
+
 def over_queries(query, key, value, prefix_key, prefix_value, keep):
     scores = query @ torch.cat([prefix_key, key], 1).mT / math.sqrt(query.shape[2])
     look = F.pad(keep, (0, key.shape[1]), value=True)[:, None]
@@ -268,7 +281,7 @@ def only_contents(gate):
     [(gate, f) for f in (gate_by_loop, gate_by_package, gate_by_einsum, gate_by_linear)]
     + [(mean, f) for f in (mean_by_loop, mean_by_where, mean_in_place, nan_mean, mean_token)]
     + [(prefix, f) for f in (prefix_by_loop, prefix_by_einsum, prefix_by_diagonal)]
-    + [(remove, f) for f in (remove_by_loop, remove_fused, remove_by_log, remove_and_renormalise)]
+    + [(remove, f) for f in (remove_by_loop, remove_fused, remove_by_log)]
     + [(remove, f) for f in (remove_with_big_number, removing(-math.inf), removing(-1e9))]
     + [(probe, f) for f in (padded, padded_on_both_sides, padding_as_tensor)],
 )
@@ -300,11 +313,20 @@ def test_right_answers_pass_in_any_style(check, answer, capsys):
         (gate, lambda h, m, w: F.relu(pick(h, m) @ w.T), "relu"),
         (gate, lambda h, m, w: (pick(h, m) @ w.T > 0).float(), "do not round"),
         (gate, lambda h, m, w: (h[:, 0] @ w.T).softmax(-1), "position 0 is padding"),
-        (gate, lambda h, m, w: (h[:, 0] @ w.T).softmax(-1), "; and: σ is the sigmoid"),
-        (gate, lambda h, m, w: (mean_by_loop(h, m) @ w.T).softmax(0), "; and: σ is the sigmoid"),
-        (gate, lambda h, m, w: (h[:, 0] @ w).sigmoid(), "; and: weight is Wᵀ"),
+        (gate, lambda h, m, w: (h[:, 0] @ w.T).softmax(-1), "; σ is the sigmoid"),
+        (gate, lambda h, m, w: (mean_by_loop(h, m) @ w.T).softmax(0), "; σ is the sigmoid"),
+        (gate, lambda h, m, w: (h[:, 0] @ w).sigmoid(), "; weight is Wᵀ"),
         (gate, lambda h, m, w: (pick(h, m) @ w.T).sigmoid()[:, None], "shape"),
         (gate, lambda h, m, w: (pick(h, m) @ w.T).sigmoid() ** 2, "without padding"),
+        (
+            gate,
+            lambda h, m, w: ((h * (m.cumsum(1) == 1)[..., None]).sum(1) @ w.T).sigmoid(),
+            "behind a single real one",
+        ),
+        (gate, lambda h, m, w: pick(h.sigmoid(), m) @ w.T, "around h W"),
+        (gate, lambda h, m, w: (1 + pick(h, m) @ w.T).sigmoid(), "no bias"),
+        (gate, lambda h, m, w: (h[:, m.int().argmax(1)] @ w.T).sigmoid(), "hidden_states[:, position]"),
+        (gate, lambda h, m, w: (pick(h, (~m).bool() ^ True) @ w.T).sigmoid(), "~ makes −2"),
         (mean, lambda h, m: h.mean(1), "padding is in the sum"),
         (mean, lambda h, m: h.mean(1), "not by n"),
         (mean, lambda h, m: (h * m[..., None]).sum(1) / m.sum(1, keepdim=True), "0 · NaN is NaN"),
@@ -318,11 +340,18 @@ def test_right_answers_pass_in_any_style(check, answer, capsys):
         (mean, lambda h, m: filled(h, m).sum(1) / m[0].sum(), "first example's"),
         (mean, lambda h, m: filled(h, m).sum(1) / h.shape[2], "not by d"),
         (mean, lambda h, m: filled(h, 1 - m.int()).sum(1) / m.sum(1, keepdim=True), "adds up the padding"),
+        (mean, lambda h, m: filled(h, m).sum(1) / m.sum(1, keepdim=True).clamp(min=2), "at least 2"),
+        (mean, lambda h, m: filled(h, m).sum(1) / m.sum(1).max(), "the longest sentence's"),
+        (mean, lambda h, m: filled(h, m).sum(1) / m.sum(0)[:, None], "along n, not along b"),
+        (mean, lambda h, m: filled(h, m[:1].expand_as(m)).sum(1) / m.sum(1, keepdim=True), "own mask"),
+        (mean, lambda h, m: mean_by_loop(h, m.sort(1)[0]), "padding may stand on the right"),
+        (mean, lambda h, m: mean_by_loop(h, m.sort(1, descending=True)[0]), "padding may stand on the left"),
+        (mean, lambda h, m: h.masked_fill((~m).bool()[..., None], 0).sum(1) / m.sum(1, keepdim=True), "~ makes −2"),
         (mean, lambda h, m: h.nan_to_num().sum(1) / m.sum(1, keepdim=True), "the mask says"),
         (mean, lambda h, m: filled(h, m).sum(1, keepdim=True) / m.sum(1)[:, None, None], "shape"),
         (mean, lambda h, m: h.masked_fill(m[..., None] == 0, -1e9).amax(1), "plain mean"),
-        (prefix, lambda k, v, a: (a[..., None] * k, whole(a, v)), "the value is not"),
-        (prefix, lambda k, v, a: (whole(a, k), a[..., None] * v), "the key is not"),
+        (prefix, lambda k, v, a: (a[..., None] * k, whole(a, v)), "in the value: no gate is applied"),
+        (prefix, lambda k, v, a: (whole(a, k), a[..., None] * v), "in the key: no gate is applied"),
         (prefix, lambda k, v, a: (a[..., None] * k, v), "each example has its own"),
         (prefix, lambda k, v, a: (k, a[..., None] * v), "each example has its own"),
         (prefix, lambda k, v, a: (a[:, None] * k, a[:, None] * v), "not to one of the d columns"),
@@ -332,7 +361,10 @@ def test_right_answers_pass_in_any_style(check, answer, capsys):
         (prefix, lambda k, v, a: (a[..., None] ** 2 * k, a[..., None] ** 2 * v), "applied twice"),
         (prefix, lambda k, v, a: ((1 - a)[..., None] * k, (1 - a)[..., None] * v), "1 − α"),
         (prefix, lambda k, v, a: (a.sigmoid()[..., None] * k, a.sigmoid()[..., None] * v), "no second sigmoid"),
-        (prefix, lambda k, v, a: (a[..., None] * k, a[..., None] ** 2 * v), "in the value only: α is applied twice"),
+        (prefix, lambda k, v, a: (a[..., None] * k, a[..., None] ** 2 * v), "in the value: α is applied twice"),
+        (prefix, lambda k, v, a: (a[:, :1, None] * whole(a, k), a[:, :1, None] * whole(a, v)), "the first one's"),
+        (prefix, lambda k, v, a: (a.T[..., None] * k[:, None], a.T[..., None] * v[:, None]), "the batch comes first"),
+        (prefix, lambda k, v, a: (a[..., None] * k, (a[..., None] * v).mT), "value 2"),
         (prefix, lambda k, v, a: (a[..., None] + k, a[..., None] + v), "does not add"),
         (prefix, lambda k, v, a: (a @ k, a @ v), "matrix product"),
         (prefix, lambda k, v, a: (a * k, a * v), "needs a last axis"),
@@ -366,16 +398,26 @@ def test_right_answers_pass_in_any_style(check, answer, capsys):
         (remove, lambda *x: removing(-math.inf)(*x[:-1], x[-1][:1]), "own keep"),
         (remove, zeros_found, "a score of 0 is a score"),
         (remove, lambda *x: removing(-math.inf)(*x).sum(1), "shape"),
+        (remove, hides_late, "the mask comes after the softmax"),
+        (remove, by_hand(lambda s: 0.0), "e^score overflows"),
+        (remove, by_hand(lambda s: s.max()), "one largest score is subtracted for all queries"),
+        (remove, lambda *x: attend(*x[:5], removed(x[5]), scale=2), "d is not always 4"),
+        (remove, lambda *x: attend(*x[:5], removed(x[5]), scale=x[5].shape[1] ** 0.5), "not by √l"),
+        (remove, lambda *x: removing(-math.inf)(*x[:5], x[5].any(0).expand_as(x[5])), "what one example keeps"),
+        (remove, lambda *x: removing(-math.inf)(*x[:5], x[5].sort(1, descending=True)[0]), "not only how many"),
+        (remove, lambda *x: masks_words(*x).nan_to_num(), "the input tokens are masked too"),
         (probe, lambda g: False, "no fault with any"),
         (probe, lambda g: True, "fault with every"),
         (probe, lambda g: not padded(g), "the other way round"),
-        (probe, lambda g: padded(g, sides=["right"]), "only on the left"),
-        (probe, lambda g: padded(g, sides=["left"]), "only on the right"),
+        (probe, lambda g: padded(g, sides=["right"]), "padding on the left"),
+        (probe, lambda g: padded(g, sides=["left"]), "padding on the right"),
         (probe, lambda g: padded(g, fill=0.0), "padding of zeros"),
         (probe, lambda g: padded(g, tolerance=10.0), "no fault"),
         (probe, lambda g: padded(g, tolerance=0.0, words=7), "tolerance"),
+        (probe, lambda g: padded(g, tolerance=1e-3), "a thousandth"),
+        (probe, lambda g: padded(g, fill=math.nan), "NaN > 1e-5 is False"),
         (probe, only_contents, "change the amount too"),
-        (probe, lambda g: "safe", "say False"),
+        (probe, lambda g: "safe", "got safe"),
     ],
 )
 def test_each_usual_mistake_gets_its_own_diagnosis(check, answer, diagnosis, capsys):

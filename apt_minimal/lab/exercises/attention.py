@@ -287,8 +287,8 @@ _FILLS = {
     "hidden scores get plus infinity, or an example with any padding is set to 0: its real keys still count": (
         lambda s, hidden, softmax, low: softmax(s.masked_fill(hidden, -low))
     ),
-    "hidden keys are taken out after the softmax, or after their largest score was subtracted: where it lies far above "
-    "the real ones, nothing is left of these": (
+    "hidden keys still count in the softmax, in its sum or as the largest score, which is subtracted: where they score "
+    "far above the real ones, nothing is left of these": (
         lambda s, hidden, softmax, low: _over_sum(softmax(s).masked_fill(hidden, 0.0))
     ),
     "hidden scores get a very large positive number: then only padding is seen": (

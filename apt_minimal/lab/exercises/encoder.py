@@ -259,9 +259,8 @@ def check_embed(answer: Callable) -> bool:
             types = (_places(ids) > ids.shape[1] // 2).long()
         elif types is not None:
             types = torch.tensor(types)
-        weight, bias = draw(d) + 2.0, draw(d)
         tables = draw(11, d), draw(40, d), draw(2, d)
-        return hint, (ids, types, *tables, lambda x: F.layer_norm(x, (d,), weight, bias, 0.1))
+        return hint, (ids, types, *tables, lambda x: F.layer_norm(x, x.shape[-1:], eps=0.1) * 1.5 + 0.5)
 
     usual = "three rows are added: word by id, position by place (0, 1, …), token type by type; then the norm, once"
     none = "without token_type_ids (None) every token is of type 0"
@@ -273,8 +272,8 @@ def check_embed(answer: Callable) -> bool:
         trial("one example may be all of type 0, another not", (3, 4), [[0] * 4, [0, 0, 1, 1], [0, 1, 1, 1]]),
         trial("there may be as many examples as tokens: positions go along the sentence", (4, 4), "mixed", 4),
         trial("a longer sentence", (2, 24), "pair", 3),
-        trial("one example", (1, 6), "pair", 3),
-        trial("a sentence of one token", (3, 1), "mixed"),
+        trial("one example: return [b, n, d] all the same", (1, 6), "pair", 3),
+        trial("a sentence of one token: return [b, n, d] all the same", (3, 1), "mixed"),
         trial(none + ": one token in one example", (1, 1), None, 4),
     ]
     return _judge(answer, _embedding, (_WORDS, _POSITIONS, _TYPES, _SUMS), trials)
@@ -418,9 +417,10 @@ _NAMES = "query", "key", "value", "output"
 # Which parts, of the weights and of the biases
 _ORDERS = {"": ((0, 1, 2), (0, 1, 2))}
 for _parts in [*permutations(range(3)), (0, 0, 0), (0, 1, 1), (0, 1, 3), (1, 2, 3), (0, 1), (1, 2), (0, 1, 2, 3)]:
+    _said = "the order is query, key, value; yours is " + ", ".join(_NAMES[i] for i in _parts)
     if _parts != (0, 1, 2):
-        _said = "the order is query, key, value; yours is " + ", ".join(_NAMES[i] for i in _parts)
         _ORDERS[_said] = _parts, _parts
+    if _parts != (0, 1, 2) and set(_parts) == {0, 1, 2}:
         _ORDERS[_said + " (in the weight)"] = _parts, (0, 1, 2)
         _ORDERS[_said + " (in the bias)"] = (0, 1, 2), _parts
 _ROWS = "query, key and value stand below each other, d rows each: "
@@ -431,7 +431,6 @@ _WEIGHTS = {
     _ROWS + "yours have a dimension of their own": torch.stack,
     _TURNED: lambda parts: torch.cat([part.T for part in parts]),
     _ROWS + "yours stand beside each other, transposed": lambda parts: torch.cat([p.T for p in parts], dim=1),
-    _ROWS + "yours stand beside each other, then cut into rows": lambda w: torch.cat(w, dim=1).view(-1, len(w[0])),
     _ROWS + "yours take turns, row by row": lambda parts: torch.stack(parts, dim=1).flatten(0, 1),
     _ROWS + "yours are added up": sum,
 } | {
@@ -496,9 +495,9 @@ def _bert_state(layers: int, d: int, draw: Callable) -> dict[str, Tensor]:
 
 def check_pack(answer: Callable[[Mapping[str, Tensor], int], tuple[Tensor, Tensor]]) -> bool:
     """Exercise 2.4: answer(state, layer) joins a layer's query, key and value: a weight [3d, d] and a bias [3d]."""
-    small, large = _bert_state(3, 6, _draw(4)), _bert_state(13, 4, _draw(5))
+    small, large = _bert_state(2, 6, _draw(4)), _bert_state(13, 4, _draw(5))
     trials = [
-        ("weight [3d, d] and bias [3d], of query, key and value, in this order", (small, 2)),
+        ("weight [3d, d] and bias [3d], of query, key and value, in this order", (small, 1)),
         ("layer 0 is the first", (small, 0)),
         ("layer 1 is neither layer 10 nor layer 11", (large, 1)),
         ("a layer's number may have two digits", (large, 11)),

@@ -289,8 +289,8 @@ def check_remove_tokens(answer: Callable[..., Tensor]) -> bool:
     def last_columns(s, k):
         return s.masked_fill(F.pad(~k, (s.shape[-1] - k.shape[1], 0)).unsqueeze(1), -math.inf), 1
 
-    def same_columns_of_words(s, k):
-        return s.masked_fill(F.pad(~k, (k.shape[1], s.shape[-1] - 2 * k.shape[1])).unsqueeze(1), -math.inf), 1
+    def marks_words(s, k):  # as many columns as there are prefix tokens: an error unless l = n
+        return s.masked_fill(F.pad(~k, (k.shape[1], 0)).unsqueeze(1), -math.inf), 1
 
     low_enough = "is not low enough for every score: take −inf"
     own = "each example has its own keep: yours"
@@ -307,7 +307,7 @@ def check_remove_tokens(answer: Callable[..., Tensor]) -> bool:
         "removed tokens keep their share where only their weights or values become 0: mask the scores": (
             lambda s, k: (s, k.unsqueeze(-1))
         ),
-        "keep marks prefix tokens, not input tokens: it belongs to the first l columns": same_columns_of_words,
+        "keep marks prefix tokens, not input tokens: it belongs to the first l columns": marks_words,
         "keep belongs to the first l columns, the prefix's: yours marks the last l": last_columns,
         "keep belongs to an example, not to a query: [b, 1, l], not [b, l] against [n, l]": marks_queries,
         "the mask is added to the scores as 0 and 1: that only lifts the kept ones": lambda s, k: (s + look(s, k), 1),
@@ -466,7 +466,11 @@ def check_reads_padding(answer: Callable[[Callable], bool]) -> bool:
         (f"{mean} rise or fall (abs): say True", lambda h, m: h.mean(dim=1), True),
         (f"{mean} fall or rise (abs): say True", lambda h, m: -h.mean(dim=1), True),
         ("a gate of the first real token is safe, given the right mask (1: real): say False", first_token, False),
-        ("the same number, rounded along two ways, differs in its last digits: allow 1e-5", rounded, False),
+        (
+            "the same number, rounded along two ways, differs in its last digits: allow a tolerance of 1e-5",
+            rounded,
+            False,
+        ),
         ("a gate of the mean over real tokens is safe: say False", mean_token, False),
         ("a gate of the last real token is safe: say False", _last_real, False),
         ("a gate that looks at nothing is safe: say False", lambda h, m: torch.ones_like(h[:, 0]), False),
@@ -486,11 +490,6 @@ def check_reads_padding(answer: Callable[[Callable], bool]) -> bool:
             True,
         ),
         (
-            "the position in the middle is not moved by as much padding on the left as on the right: try them apart",
-            lambda h, m: h[:, h.shape[1] // 2],
-            True,
-        ),
-        (
             "padding of zeros does not show that a gate adds padding up: let it hold other numbers",
             lambda h, m: h.sum(dim=1) / m.sum(dim=1, keepdim=True),
             True,
@@ -498,6 +497,11 @@ def check_reads_padding(answer: Callable[[Callable], bool]) -> bool:
         (
             "a sum over real tokens divided by n is moved by the amount of padding: change the amount too",
             lambda h, m: _filled(h, m).mean(dim=1),
+            True,
+        ),
+        (
+            "the position in the middle is not moved by as much padding on the left as on the right: try them apart",
+            lambda h, m: h[:, h.shape[1] // 2],
             True,
         ),
         ("padding may move α by a thousandth only, but 1e-5 is all that is allowed: say True", leaking, True),
