@@ -137,3 +137,31 @@ def test_without_notebooks_the_command_says_where_to_start_it(tmp_path, capsys):
     with pytest.raises(SystemExit):
         editions.main(["--root", str(tmp_path)])
     assert "from the repository's root" in capsys.readouterr().err
+
+
+# The plan and its numbers
+
+
+def numbers(notebook):
+    """A lesson in numbers: words, cells of code, minutes to read (150 words a minute, half a minute a cell), exercises
+    and their minutes."""
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    minutes = [int(number) for number in re.findall(r"^\*\*\d\.\d\*\* \((\d+) minutes", prose, flags=re.M)]
+    words, code = len(prose.split()), sum(cell.cell_type == "code" for cell in notebook.cells)
+    return [words, code, round(words / 150 + code / 2), len(minutes), sum(minutes)]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_plan_has_the_lessons_numbers(path):
+    plan = (ROOT / "docs/teaching.md").read_text(encoding="utf-8")
+    wanted = [path.stem.replace("_", " "), *map(str, numbers(nbformat.read(path, as_version=4)))]
+    assert f"| {' | '.join(wanted)} |" in plan
+
+
+def test_the_plan_links_only_to_what_is_there():
+    for name in ("teaching", "glossary", "troubleshooting", "equations", "questions"):
+        links = re.findall(r"\]\((?!http)([^)#\s]+)", (ROOT / f"docs/{name}.md").read_text(encoding="utf-8"))
+        assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+    plan = (ROOT / "docs/teaching.md").read_text(encoding="utf-8")
+    files = re.findall(r"`((?:tests|apt_minimal)/[\w/*]+(?:\.py)?)`", plan)
+    assert len(files) > 10 and [file for file in files if not list(ROOT.glob(file))] == []

@@ -59,8 +59,8 @@ def difference(given, expected) -> str:
     """
     if isinstance(given, Exception):
         return f"{type(given).__name__}: {given}".splitlines()[0]
-    if given is None:
-        return "your function returns None: is there a return?"
+    if given is None or expected is None:
+        return "" if given is expected else "your function returns None: is there a return?"
     if isinstance(expected, Tensor):
         return _tensor_difference(given, expected)
     if hasattr(given, "tolist"):  # tensors and numpy's
@@ -70,7 +70,8 @@ def difference(given, expected) -> str:
             return f"{len(expected)} values are expected, not one {type(given).__name__}"
         if len(given) != len(expected):
             return f"{len(expected)} values are expected, not {len(given)}"
-        faults = [difference(one, other) for one, other in zip(given, expected, strict=True)]
+        pairs = zip(given, expected, strict=True)
+        faults = ["it is None" if one is None is not other else difference(one, other) for one, other in pairs]
         return next((f"value {i}: {fault}" for i, fault in enumerate(faults, start=1) if fault), "")
     if isinstance(expected, float) and isinstance(given, int | float):
         return "" if abs(given - expected) <= 1e-5 * max(1.0, abs(expected)) else f"got {given}, expected {expected}"

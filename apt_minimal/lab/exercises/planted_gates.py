@@ -5,9 +5,10 @@ from collections.abc import Callable
 from itertools import permutations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from apt_minimal.lab.exercises.checking import check
+from apt_minimal.lab.exercises.checking import check, combine
 
 __all__ = ["check_canonical", "check_match_tokens", "check_recoverable", "check_relative_error"]
 
@@ -30,6 +31,42 @@ def _number(answer: Callable) -> Callable:
     return wrapped
 
 
+def _joint(rest: Tensor, b: Tensor, norms: Callable) -> Tensor:
+    return rest.norm() / b.norm()
+
+
+# How the norm of every example is taken: some ways fail where a set has fewer dimensions than three.
+NORMS = {
+    "": lambda x: x.flatten(1).norm(dim=1) if x.ndim > 1 else x.abs(),
+    "a set may have one dimension only": lambda x: x.flatten(1).norm(dim=1),
+    "a set may have fewer dimensions than three": lambda x: x.square().sum(dim=(1, 2)).sqrt(),
+}
+# Each example by itself, from the differences, b and one of these norms.
+EXAMPLES = {
+    "that is the mean of each example's own ratio: small examples count too much, and a zero one divides by 0": (
+        lambda rest, b, norms: (norms(rest) / norms(b)).mean()
+    ),
+    "that is the mean of each example's own ratio where b is not 0: small examples count too much, zero ones not": (
+        lambda rest, b, norms: (norms(rest) / norms(b))[norms(b) > 0].mean()
+    ),
+    "take norms of each whole set, not means or sums of each example's norm": (
+        lambda rest, b, norms: norms(rest).sum() / norms(b).sum()
+    ),
+    "one number for the whole set is asked for, not one for each example": (
+        lambda rest, b, norms: norms(rest) / norms(b)
+    ),
+    "that is the largest of the examples' ratios; one ratio of two norms over everything is asked for": (
+        lambda rest, b, norms: (norms(rest) / norms(b)).max()
+    ),
+    "that is the median of the examples' ratios; one ratio of two norms over everything is asked for": (
+        lambda rest, b, norms: (norms(rest) / norms(b)).median()
+    ),
+    "where an example of b is 0, its differences are left out: they count above like all others": (
+        lambda rest, b, norms: rest[norms(b) > 0].norm() / b.norm()
+    ),
+}
+
+
 def check_relative_error(answer: Callable[[Tensor, Tensor], float]) -> bool:
     """Exercise 6.1: answer(a, b) is ‖a − b‖ / ‖b‖ over all numbers of a set, a float or a tensor [].
 
@@ -48,12 +85,9 @@ def check_relative_error(answer: Callable[[Tensor, Tensor], float]) -> bool:
         ("where a is 0 everywhere the relative error is 1", (torch.zeros_like(b), b)),
         ("it is one number for any shape, [d] and [n, d] too", (a[0, 0] - 2, b[0, 0] - 1)),
         ("it is one number for any shape, [d] and [n, d] too", (a[:, 0], b[:, 0])),
-        ("one example may be all there is", (a[:1], b[:1])),
+        ("one example may be all there is, and its norm may be below 1", (a[:1], b[:1])),
         ("where a equals b the relative error is 0", (b, b)),
     ]
-
-    def norms(x):  # of each example
-        return x.flatten(1).norm(dim=1) if x.ndim > 1 else x.abs()
 
     mistakes = {
         "divide by the norm of b, the true one: a is what is judged": lambda a, b: (a - b).norm() / a.norm(),
@@ -64,15 +98,9 @@ def check_relative_error(answer: Callable[[Tensor, Tensor], float]) -> bool:
         "the root is missing below: ‖b‖ is the root of the summed squares": lambda a, b: (
             (a - b).norm() / b.square().sum()
         ),
-        "that is the mean of each example's own ratio: small examples count too much, and a zero one divides by 0": (
-            lambda a, b: (norms(a - b) / norms(b)).mean()
-        ),
         "that is the mean ratio of single numbers: add up everything first, divide once": lambda a, b: (
             (a - b).abs() / b.abs()
         ).mean(),
-        "take norms of each whole set, not means or sums of each example's norm": lambda a, b: (
-            norms(a - b).sum() / norms(b).sum()
-        ),
         "that is the largest difference over the largest number: one number decides, the norm asks all of them": (
             lambda a, b: (a - b).abs().max() / b.abs().max()
         ),
@@ -90,15 +118,9 @@ def check_relative_error(answer: Callable[[Tensor, Tensor], float]) -> bool:
         "divide by b alone: the norms of a and b are added or averaged there": lambda a, b: (
             2 * (a - b).norm() / (a.norm() + b.norm())
         ),
-        "one number for the whole set is asked for, not one for each example": lambda a, b: norms(a - b) / norms(b),
         "each number or row is divided by itself; take the norms of everything first": lambda a, b: (
             (a - b) / b
         ).norm(),
-        "that is the largest of the examples' ratios; one ratio of two norms over everything is asked for": (
-            lambda a, b: (norms(a - b) / norms(b)).max()
-        ),
-    }
-    mistakes |= {
         "a root mean square above needs a root mean square below (or norms in both places)": lambda a, b: (
             (a - b).square().mean().sqrt() / b.norm()
         ),
@@ -111,17 +133,28 @@ def check_relative_error(answer: Callable[[Tensor, Tensor], float]) -> bool:
         "norms over the last dimension leave one ratio a token; take the norm over everything": lambda a, b: (
             (a - b).norm(dim=-1) / b.norm(dim=-1)
         ).mean(),
+        "a small ‖b‖ divides like any other: no floor below it, and nothing added to it": lambda a, b: (
+            (a - b).norm() / b.norm().clamp(min=1)
+        ),
+        "nothing is added to ‖b‖ before it divides": lambda a, b: (a - b).norm() / (1 + b.norm()),
+        "divide by the norm of b, not by the larger of two: b is the true one": lambda a, b: (
+            (a - b).norm() / torch.maximum(a.norm(), b.norm())
+        ),
+        "that is in per cent: the same function has 0, and 0 in place of b has 1": lambda a, b: (
+            100 * (a - b).norm() / b.norm()
+        ),
         "a difference of signed numbers cancels; square before adding up": lambda a, b: (a - b).sum().abs() / b.norm(),
     }
+    mistakes |= combine(lambda norms, judge: lambda a, b: judge(a - b, b, norms), NORMS, {"": _joint} | EXAMPLES)
     named = {message: _number(mistake) for message, mistake in mistakes.items()}
     return check(_number(answer), lambda a, b: ((a - b).norm() / b.norm()).item(), trials, named)
 
 
 def _best_order(student: Tensor, teacher: Tensor, worth: Callable | None = None) -> Tensor:
-    """The order of all l! with the smallest cost; by default the summed squared distance."""
-    worth = worth or (lambda a, b: (a - b).square().sum())
-    orders = permutations(range(len(student)))
-    return torch.tensor(min(orders, key=lambda order: worth(student[list(order)], teacher).item()))
+    """The order of all l! with the smallest cost, by default the summed squared distance: worth([l!, l, d], [l, d])."""
+    worth = worth or (lambda a, b: (a - b).square().sum(dim=(1, 2)))
+    orders = torch.tensor(list(permutations(range(len(student)))))
+    return orders[worth(student[orders], teacher).argmin()]
 
 
 def _greedy(student: Tensor, teacher: Tensor, by_student: bool = False, nearest_pair: bool = False) -> Tensor:
@@ -174,8 +207,11 @@ def check_match_tokens(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
         ("long tokens must not win just because they are long", (line(10.0, 1.0, 3.0), line(2.9, 9.0, 1.2))),
         ("one token alone has one order", (teacher[:1], teacher[1:2])),
         *[
-            ("nothing has to be near: the best of all orders is asked for", _far_apart(seed, width))
-            for seed, width in ((4, 2), (14, 2), (10, 5), (36, 5), (38, 5), (10, 4), (18, 4))
+            (f"the best of all orders is asked for, also of {count} tokens that lie near none", _far_apart(*case))
+            for count, case in [
+                *((5, (seed, width)) for seed, width in ((4, 2), (14, 2), (10, 5), (36, 5), (38, 5), (10, 4), (18, 4))),
+                *((6, (seed, width, 6)) for seed, width in SIX),
+            ]
         ],
     ]
     inverse = lambda student, teacher: _best_order(student, teacher).argsort()  # noqa: E731
@@ -208,10 +244,12 @@ def check_match_tokens(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
             lambda student, teacher: student[:, 0].argsort()[teacher[:, 0].argsort().argsort()]
         ),
         "the distances are added up there without being squared, and that can prefer another order": (
-            lambda student, teacher: _best_order(student, teacher, lambda a, b: (a - b).norm(dim=1).sum())
+            lambda student, teacher: _best_order(student, teacher, lambda a, b: (a - b).norm(dim=-1).sum(dim=1))
         ),
         "that is the inverse order, and the distances are not squared before they are added up": (
-            lambda student, teacher: _best_order(student, teacher, lambda a, b: (a - b).norm(dim=1).sum()).argsort()
+            lambda student, teacher: _best_order(
+                student, teacher, lambda a, b: (a - b).norm(dim=-1).sum(dim=1)
+            ).argsort()
         ),
         "greedy from the student's side, and the order is the inverse one: student[order] should be like the teacher": (
             lambda student, teacher: _greedy(student, teacher, by_student=True).argsort()
@@ -220,18 +258,26 @@ def check_match_tokens(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
             lambda student, teacher: _greedy(student, teacher).argsort()
         ),
         "absolute differences are added up there; the squared ones are asked for": (
-            lambda student, teacher: _best_order(student, teacher, lambda a, b: (a - b).abs().sum())
+            lambda student, teacher: _best_order(student, teacher, lambda a, b: (a - b).abs().sum(dim=(1, 2)))
         ),
         "cosine similarity looks only at directions; distances are asked for": (
             lambda student, teacher: _best_order(
-                student, teacher, lambda a, b: -torch.cosine_similarity(a, b, dim=1).sum()
+                student, teacher, lambda a, b: -torch.cosine_similarity(a, b.expand_as(a), dim=-1).sum(dim=1)
             )
         ),
+        "distances are those of the tokens as they are: nothing is brought to one length or spread before": (
+            lambda student, teacher: _best_order(F.normalize(student, dim=1), teacher)
+        ),
+        "the tokens are compared as they are: each number's mean and spread are not taken out before": (
+            lambda student, teacher: _best_order(*((x - x.mean(dim=0)) / x.std(dim=0) for x in (student, teacher)))
+        ),
         "that order makes the total largest: the smallest is asked for": (
-            lambda student, teacher: _best_order(student, teacher, lambda a, b: -(a - b).square().sum())
+            lambda student, teacher: _best_order(student, teacher, lambda a, b: -(a - b).square().sum(dim=(1, 2)))
         ),
         "that minimises the largest distance of a pair; the sum of squares is asked for": (
-            lambda student, teacher: _best_order(student, teacher, lambda a, b: (a - b).square().sum(dim=1).max())
+            lambda student, teacher: _best_order(
+                student, teacher, lambda a, b: (a - b).square().sum(dim=-1).amax(dim=1)
+            )
         ),
         "student[order] is asked for, not the order: return the numbers of the tokens": (
             lambda student, teacher: student[_best_order(student, teacher)]
@@ -252,10 +298,14 @@ def check_match_tokens(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
     return check(lambda student, teacher: as_order(answer(student, teacher)), _best_order, trials, mistakes)
 
 
-def _far_apart(seed: int, width: int) -> tuple[Tensor, Tensor]:
-    """Five tokens each. The seeds used give greedy and unsquared matching another order, and no order nearly ties."""
+# Seeds and widths of six tokens: see _far_apart.
+SIX = ((0, 0),)
+
+
+def _far_apart(seed: int, width: int, count: int = 5) -> tuple[Tensor, Tensor]:
+    """Tokens near none. The seeds used give greedy and unsquared matching another order, and no order nearly ties."""
     g = torch.Generator().manual_seed(seed)
-    return 2 * _draw(g, 5, width), 2 * _draw(g, 5, width)
+    return 2 * _draw(g, count, width), 2 * _draw(g, count, width)
 
 
 def _plane(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -283,139 +333,126 @@ def check_canonical(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Ten
             "single tokens may be zero",
             (number(3.0), key * number([[0.0], [1.0], [2.0]]), value * number([[0.0], [1.0], [1.0]])),
         ),
+        ("P may be small, as a fresh one is: its norm divides all the same", (number(-2.0), 0.01 * key, 0.01 * value)),
         ("as many tokens as numbers in each: nothing may be mixed up", (number(-1.3), _draw(g, 4, 4), _draw(g, 4, 4))),
         ("one token is a prefix too", (number(1.0), _draw(g, 1, 5), _draw(g, 1, 5))),
     ]
 
-    def norm(key, value):
-        return torch.cat([key, value]).norm()
-
-    def by(divide, of_scale, signed=False):
-        def mistake(scale, key, value):
-            k, v = divide(scale, key, value)
-            size, sign = norm(key, value), scale.sign() if signed else 1.0
-            return of_scale(scale, size), sign * key / k, sign * value / v
-
-        return mistake
-
-    def whole(scale, key, value):
-        return (norm(key, value),) * 2
-
-    def signed(scale, key, value):
-        return (norm(key, value) * scale.sign(),) * 2
-
-    def separate(scale, key, value):
-        return key.norm(), value.norm()
-
-    def rows(scale, key, value):
-        size = torch.cat([key, value], dim=1).norm(dim=1, keepdim=True)
-        return size, size
-
-    def all_rows(scale, key, value):
-        return key.norm(dim=1, keepdim=True), value.norm(dim=1, keepdim=True)
-
-    mistakes = {
-        "λ must be positive: turn its sign round and that of P with it": by(whole, lambda s, size: s * size),
-        "the sign is lost: with λ turned positive, P must change its sign as well, or λ P does": by(
-            whole, lambda s, size: s.abs() * size
-        ),
-        "λ P has changed: what P is divided by, λ must be multiplied by": by(signed, lambda s, size: s.abs()),
-        "λ is multiplied by what P is divided by, not divided itself": by(signed, lambda s, size: s.abs() / size),
-        "λ itself is lost: the new one is |λ| times the norm of P": by(signed, lambda s, size: size),
-        "λ P has changed: λ must not be 1 afterwards, it takes over all of the size": by(
-            signed, lambda s, size: torch.ones_like(s)
-        ),
-        "that is the sum of squares; the norm is its root": lambda s, k, v: (
-            s.abs() * norm(k, v) ** 2,
-            k * s.sign() / norm(k, v) ** 2,
-            v * s.sign() / norm(k, v) ** 2,
-        ),
-        "P must have norm 1, and λ carry the rest; here λ went into P": lambda s, k, v: (
-            torch.ones_like(s),
-            s * k,
-            s * v,
-        ),
-        "λ is positive and λ P right, but the norm of P is not 1": lambda s, k, v: (
-            s.abs(),
-            s.sign() * k,
-            s.sign() * v,
-        ),
-        "only P_k has norm 1: the norm is that of P_k and P_v together": lambda s, k, v: (
-            s.abs() * k.norm(),
-            k * s.sign() / k.norm(),
-            v * s.sign() / k.norm(),
-        ),
-        "only P_v has norm 1: the norm is that of P_k and P_v together": lambda s, k, v: (
-            s.abs() * v.norm(),
-            k * s.sign() / v.norm(),
-            v * s.sign() / v.norm(),
-        ),
-        "the norm of a matrix as a map (its largest singular value) is not asked for, but the root of all squares": (
-            lambda s, k, v: (lambda c: (s * c, k / c, v / c))(s.sign() * torch.linalg.matrix_norm(torch.cat([k, v]), 2))
-        ),
-        "nothing has changed: λ must become positive and the norm of P 1": lambda s, k, v: (s, k, v),
-        "P_k and P_v are swapped": lambda s, k, v: (
-            s.abs() * norm(k, v),
-            v * s.sign() / norm(k, v),
-            k * s.sign() / norm(k, v),
-        ),
-        "λ has gone into P, whose norm is then not 1; only its sign belongs there": lambda s, k, v: (
-            norm(k, v),
-            s * k / norm(k, v),
-            s * v / norm(k, v),
-        ),
-        "λ is lost, size and sign: |λ| times the norm of P is the new λ, and its sign goes into P": by(
-            whole, lambda s, size: torch.ones_like(s)
-        ),
-        "only P_k changed its sign: P_v must do so too": lambda s, k, v: (
-            s.abs() * norm(k, v),
-            k * s.sign() / norm(k, v),
-            v / norm(k, v),
-        ),
-        "only P_v changed its sign: P_k must do so too": lambda s, k, v: (
-            s.abs() * norm(k, v),
-            k / norm(k, v),
-            v * s.sign() / norm(k, v),
-        ),
-        "λ P has changed, and a negative λ is still negative: λ takes over the size of P, P the sign of λ": by(
-            whole, lambda s, size: s
-        ),
-        "that is the norm of P_k plus that of P_v; the norm of both together is asked for": lambda s, k, v: (
-            s.abs() * (k.norm() + v.norm()),
-            k * s.sign() / (k.norm() + v.norm()),
-            v * s.sign() / (k.norm() + v.norm()),
-        ),
-        "λ has been counted twice in P: divide P by its own norm, not by λ's share as well": lambda s, k, v: (
-            s.abs() * norm(k, v),
-            k / (s * norm(k, v)),
-            v / (s * norm(k, v)),
-        ),
-        "the sign is lost, and λ P has changed: what P is divided by, λ must be multiplied by": by(
-            whole, lambda s, size: s.abs()
-        ),
-        "λ itself is lost, sign and all: the new one is |λ| times the norm of P": by(whole, lambda s, size: size),
-    }
-    own_norms = {
-        "the norm is that of P_k and P_v together: λ is one number, it can't give each its own size back": separate,
-        "each token is divided by its own norm there: λ is one number and can't give every token its size back": rows,
-        "each row of P_k and of P_v is divided by its own norm there: one norm over everything is asked for": all_rows,
-    }
-    for message, divide in own_norms.items():
-        with_sign = by(divide, lambda s, size: s.abs() * size, True)
-        mistakes[message] = with_sign
-        mistakes[message + "; and the sign is lost"] = by(divide, lambda s, size: s.abs() * size)
-        mistakes[message + "; and λ must be positive"] = by(divide, lambda s, size: s * size)
-        mistakes[message + "; and λ must take over the size of P"] = by(divide, lambda s, size: s.abs(), True)
+    mistakes = CANONICAL | combine(_standard_form, DIVIDE, SCALE, SIGN)
     named = {
         message: (lambda s, k, v, mistake=mistake: _without_sign_trouble(mistake(s, k, v)))
         for message, mistake in mistakes.items()
     }
-
-    def right(scale, key, value):
-        size = norm(key, value)
-        return scale.abs() * size, scale.sign() * key / size, scale.sign() * value / size
-
+    right = _standard_form(DIVIDE[""], SCALE[""], SIGN[""])
     return check(lambda *inputs: _without_sign_trouble(answer(*inputs)), right, trials, named)
+
+
+def _norm(key: Tensor, value: Tensor) -> Tensor:
+    return torch.cat([key, value]).norm()
+
+
+def _standard_form(divide: Callable, of_scale: Callable, signs: Callable) -> Callable:
+    """A function (λ, P_k, P_v) → the same in standard form, from a choice of each of DIVIDE, SCALE and SIGN."""
+
+    def function(scale, key, value):
+        key_size, value_size, size = divide(key, value)
+        sign, key_sign, value_sign = signs(scale.sign())
+        return sign * of_scale(scale.abs(), size), key_sign * key / key_size, value_sign * value / value_size
+
+    return function
+
+
+def _all(size: Callable) -> Callable:
+    """Divide P_k and P_v by one number, and multiply λ by it."""
+    return lambda key, value: (size(key, value),) * 3
+
+
+def _rows(key: Tensor, value: Tensor) -> Tensor:
+    return torch.cat([key, value], dim=1).norm(dim=1, keepdim=True)
+
+
+# What P_k, what P_v is divided by, and what λ is multiplied by.
+DIVIDE = {
+    "": _all(_norm),
+    "that is the sum of squares; the norm is its root": _all(lambda k, v: _norm(k, v) ** 2),
+    "the norm of P is not 1: nothing has divided it": _all(lambda k, v: torch.ones_like(k.sum())),
+    "only P_k has norm 1: the norm is that of P_k and P_v together": _all(lambda k, v: k.norm()),
+    "only P_v has norm 1: the norm is that of P_k and P_v together": _all(lambda k, v: v.norm()),
+    "that is the norm of P_k plus that of P_v; the norm of both together is asked for": _all(
+        lambda k, v: k.norm() + v.norm()
+    ),
+    "the norm of a matrix as a map (its largest singular value) is not asked for, but the root of all squares": _all(
+        lambda k, v: torch.linalg.matrix_norm(torch.cat([k, v]), 2)
+    ),
+    "a norm below 1 divides like any other: no floor": _all(lambda k, v: _norm(k, v).clamp(min=1)),
+    "that is the root of the mean square; the norm is the root of the sum": _all(
+        lambda k, v: torch.cat([k, v]).square().mean().sqrt()
+    ),
+    "the largest number of P is 1 there; the root of the sum of all squares is to be": _all(
+        lambda k, v: torch.cat([k, v]).abs().max()
+    ),
+    "absolute values are added up there; the norm is the root of the sum of squares": _all(
+        lambda k, v: torch.cat([k, v]).abs().sum()
+    ),
+    "the norm is that of P_k and P_v together: λ is one number, it can't give each its own size back": (
+        lambda k, v: (k.norm(), v.norm(), _norm(k, v))
+    ),
+    "P_k and P_v have one norm together, and not each √½: λ is one number, it can't give each its own size back": (
+        lambda k, v: (k.norm() * 2**0.5, v.norm() * 2**0.5, _norm(k, v))
+    ),
+    "each token is divided by its own norm there: λ is one number and can't give every token its size back": (
+        lambda k, v: (_rows(k, v), _rows(k, v), _norm(k, v))
+    ),
+    "every token is given the same norm there: λ is one number and can't give each its own size back": (
+        lambda k, v: (_rows(k, v) * len(k) ** 0.5, _rows(k, v) * len(k) ** 0.5, _norm(k, v))
+    ),
+    "each row of P_k and of P_v is divided by its own norm there: one norm over everything is asked for": (
+        lambda k, v: (k.norm(dim=1, keepdim=True), v.norm(dim=1, keepdim=True), _norm(k, v))
+    ),
+    "each column of P_k and of P_v is divided by its own norm there: one norm over everything is asked for": (
+        lambda k, v: (k.norm(dim=0), v.norm(dim=0), _norm(k, v))
+    ),
+}
+# The new λ without its sign, from |λ| and what λ is to be multiplied by.
+SCALE = {
+    "": lambda scale, size: scale * size,
+    "λ P has changed: what P is divided by, λ must be multiplied by": lambda scale, size: scale,
+    "λ is multiplied by what P is divided by, not divided itself": lambda scale, size: scale / size,
+    "λ itself is lost: the new one is |λ| times the norm of P": lambda scale, size: size,
+    "λ P has changed: λ must not be 1 afterwards, it takes over all of the size": (
+        lambda scale, size: torch.ones_like(size)
+    ),
+}
+# The signs of the new λ and what P_k and P_v are multiplied by, from the sign of the old λ.
+SIGN = {
+    "": lambda sign: (1, sign, sign),
+    "λ must be positive: turn its sign round and that of P with it": lambda sign: (sign, 1, 1),
+    "the sign is lost: with λ turned positive, P must change its sign as well, or λ P does": lambda sign: (1, 1, 1),
+    "only P_k changed its sign: P_v must do so too": lambda sign: (1, sign, 1),
+    "only P_v changed its sign: P_k must do so too": lambda sign: (1, 1, sign),
+    "the signs are turned even where λ was positive: only a negative λ changes its sign": lambda sign: (-sign, -1, -1),
+    "λ was turned and must be positive: it comes out negative": lambda sign: (-1, -sign, -sign),
+}
+# Mistakes that are no choice of one of these.
+CANONICAL = {
+    "nothing has changed: λ must become positive and the norm of P 1": lambda s, k, v: (s, k, v),
+    "P must have norm 1, and λ carry the rest; here λ went into P": lambda s, k, v: (torch.ones_like(s), s * k, s * v),
+    "P_k and P_v are swapped": lambda s, k, v: (
+        s.abs() * _norm(k, v),
+        v * s.sign() / _norm(k, v),
+        k * s.sign() / _norm(k, v),
+    ),
+    "λ has gone into P, whose norm is then not 1; only its sign belongs there": lambda s, k, v: (
+        _norm(k, v),
+        s * k / _norm(k, v),
+        s * v / _norm(k, v),
+    ),
+    "λ has been counted twice in P: divide P by its own norm, not by λ's share as well": lambda s, k, v: (
+        s.abs() * _norm(k, v),
+        k / (s * _norm(k, v)),
+        v / (s * _norm(k, v)),
+    ),
+}
 
 
 def _without_sign_trouble(value):

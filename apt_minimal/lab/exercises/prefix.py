@@ -9,7 +9,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from apt_minimal.attention import prefix_mass, scaled_dot_product_attention
-from apt_minimal.lab.exercises.checking import check
+from apt_minimal.lab.exercises.checking import check, combine
 
 __all__ = ["check_can_a_prefix", "check_prefix_attention", "check_prefix_mass", "check_undo_prefix"]
 
@@ -37,211 +37,197 @@ def check_prefix_attention(answer: Callable[..., tuple[Tensor, Tensor]]) -> bool
         ("with l = n: which columns of the mask belong to the prefix?", inputs(2, 4, 4, 4, 4, [4, 2])),
         ("padding may stand on the left, or on both sides", left),
         ("numbers may be large", inputs(2, 2, 3, 2, 4, [3, 1], size=4.0)),
+        ("a hidden score may lie hundreds above all that are seen, or below", _far_apart(20, 40, make)),
     ]
     return check(answer, _prefix_attention, trials, _prefix_attention_mistakes())
 
 
 def _prefix_attention(query, key, value, prefix_key, prefix_value, mask=None):
     """E1 with a prefix that all examples share."""
-    prefix = (_heads(p, query) for p in (prefix_key, prefix_value))
-    return _attend(query, key, value, *prefix, mask)
+    key, value = (torch.cat([_heads(p, query), x], 2) for p, x in ((prefix_key, key), (prefix_value, value)))
+    mask = mask if mask is None else F.pad(mask, (len(prefix_key), 0), value=True)
+    return scaled_dot_product_attention(query, key, value, mask)
+
+
+def _far_apart(q: float, k: float, make: torch.Generator) -> tuple:
+    """Arguments of 3.1 whose seen scores are about −q k / 2 in example 1 and q k / 2 in example 2, the hidden opposite.
+
+    Queries and keys are whole numbers and d_h is 4, so that the scores are exact.
+    """
+    b, h, n, l, d_h = 2, 4, 3, 2, 4
+    query, key = (torch.randint(-2, 3, (b, h, n, d_h), generator=make).float() for _ in range(2))
+    prefix_key = torch.randint(-2, 3, (l, h * d_h), generator=make).float()
+    mask = torch.tensor([[False, True, True], [True, True, False]])[:, None, None]
+    query[0, ..., 0], query[1, ..., 0], prefix_key[:, ::d_h] = q, -q, -k
+    key[..., 0] = torch.where(mask[:, 0], -k, k)
+    value, prefix_value = (torch.randn(shape, generator=make) for shape in (key.shape, prefix_key.shape))
+    return query, key, value, prefix_key, prefix_value, mask
 
 
 def _heads(prefix: Tensor, query: Tensor, pattern: str = "l (h d_h) -> b h l d_h") -> Tensor:
     return repeat(prefix, pattern, b=query.shape[0], h=query.shape[1])
 
 
-def _attend(query, key, value, prefix_key, prefix_value, mask=None, pad=True):
-    mask = mask if mask is None else F.pad(mask, (prefix_key.shape[2], 0), value=pad)
-    return scaled_dot_product_attention(
-        query, torch.cat([prefix_key, key], 2), torch.cat([prefix_value, value], 2), mask
-    )
+def _e1(parts, cuts, layout, masked, softmax, scale, result) -> Callable:
+    """E1 with one choice for each of its steps, those of `_prefix_attention_mistakes`."""
+
+    def attend(query, key, value, prefix_key, prefix_value, mask=None):
+        pair = (cut(p, query) for cut, p in zip(cuts, parts(prefix_key, prefix_value), strict=True))
+        keys_behind, values_behind, columns_behind, shown = layout
+        key, value = (
+            torch.cat([x, p] if behind else [p, x], 2)
+            for p, x, behind in zip(pair, (key, value), (keys_behind, values_behind), strict=True)
+        )
+        l, (change, fill) = len(prefix_key), masked
+        scores = query @ key.mT / scale(*query.shape[1::2])
+        if mask is not None:
+            pads = (0, 0) if shown is None else (0, l) if columns_behind else (l, 0)
+            scores = fill(scores, F.pad(change(mask), pads, value=bool(shown)))
+        weights = softmax(scores, l)
+        if mask is not None and fill is _too_late:
+            weights = weights * F.pad(change(mask), pads, value=bool(shown))
+        return result(weights @ value, weights, scores, l)
+
+    return attend
+
+
+def _hide(scores: Tensor, mask: Tensor) -> Tensor:
+    return scores.masked_fill(~mask, -math.inf)
+
+
+def _too_late(scores: Tensor, mask: Tensor) -> Tensor:
+    return scores
 
 
 def _prefix_attention_mistakes() -> Mapping[str, Callable]:
-    """What goes wrong in 3.1: each of these is E1 with one thing changed."""
+    """What goes wrong in 3.1: each of these is E1 with one step changed, or two."""
 
-    def using(change: Callable) -> Callable:
-        """`change` gets the prefix already cut into heads."""
+    def rows(p, query):
+        return p.reshape(query.shape[1], len(p), -1).expand(len(query), -1, -1, -1)
 
-        def wrong(query, key, value, prefix_key, prefix_value, mask=None):
-            return change(query, key, value, _heads(prefix_key, query), _heads(prefix_value, query), mask)
+    def interleaved(p, query):
+        return _heads(p, query, "l (d_h h) -> b h l d_h")
 
-        return wrong
+    def first_head(p, query):
+        return _heads(p, query)[:, :1].expand(-1, query.shape[1], -1, -1)
 
-    def behind(q, k, v, pk, pv, mask, order=(1, 1), mask_behind=True, pad=True):
-        """Prefix behind the keys (order[0]), behind the values (order[1])."""
-        key, value = (
-            torch.cat([x, p] if last else [p, x], 2) for x, p, last in zip((k, v), (pk, pv), order, strict=True)
-        )
-        pads = (0, pk.shape[2]) if order[0] and mask_behind else (pk.shape[2], 0)
-        return scaled_dot_product_attention(q, key, value, None if mask is None else F.pad(mask, pads, value=pad))
+    def apart(scores, l):
+        return torch.cat([scores[..., :l].softmax(-1), scores[..., l:].softmax(-1)], -1)
 
-    def cut(pattern, value_pattern="l (h d_h) -> b h l d_h"):
-        def wrong(q, k, v, pk, pv, mask=None):
-            return _attend(q, k, v, _heads(pk, q, pattern), _heads(pv, q, value_pattern), mask)
+    def padded_queries_zero(*inputs):
+        output, weights = _prefix_attention(*inputs)
+        return (output, weights) if inputs[5] is None else (output * inputs[5].mT, weights * inputs[5].mT)
 
-        return wrong
-
-    def cut_rows(q, k, v, pk, pv, mask=None):
-        shape = (q.shape[1], len(pk), q.shape[3])
-        pk, pv = (p.reshape(shape).expand(len(q), *shape) for p in (pk, pv))
-        return _attend(q, k, v, pk, pv, mask)
-
-    def first_head(q, k, v, pk, pv, mask):
-        return _attend(q, k, v, pk[:, :1].expand_as(pk), pv[:, :1].expand_as(pv), mask)
-
-    def widen(pads, value):
-        def wrong(q, k, v, pk, pv, mask):
-            l = pk.shape[2]
-            mask = None if mask is None else F.pad(mask, (l, 0) if pads == "front" else (0, l), value=value)
-            return scaled_dot_product_attention(q, torch.cat([pk, k], 2), torch.cat([pv, v], 2), mask)
-
-        return wrong
-
-    def unwidened(q, k, v, pk, pv, mask):
-        return scaled_dot_product_attention(q, torch.cat([pk, k], 2), torch.cat([pv, v], 2), mask)
-
-    def inverted(q, k, v, pk, pv, mask, pad=True):
-        return _attend(q, k, v, pk, pv, None if mask is None else ~mask, pad)
-
-    def by_hand(q, k, v, pk, pv, mask, scale=None, axis=-1, prefix_scale=None, keep="before"):
-        """E1 written out, with another scale, another axis, or a mask that comes too late."""
-        l, scale = pk.shape[2], scale or q.shape[-1] ** 0.5
-        scores = q @ torch.cat([pk, k], 2).transpose(-1, -2) / scale
-        scores[..., :l] *= 1 if prefix_scale is None else prefix_scale
-        real = torch.ones_like(scores[:1, :1, :1]).bool() if mask is None else F.pad(mask, (l, 0), value=True)
-        if keep == "before":
-            scores = scores.masked_fill(~real, -math.inf)
-        if keep == "other":
-            scores = scores.masked_fill(real, -math.inf) if mask is not None else scores
-        if keep == "zero":
-            scores = scores.masked_fill(~real, 0.0)
-        weights = scores.softmax(axis)
-        if keep == "after":
-            weights = weights * real
-        return weights @ torch.cat([pv, v], 2), weights
-
-    def two_softmaxes(q, k, v, pk, pv, mask, share=1.0):
-        own, weights = scaled_dot_product_attention(q, k, v, mask)
-        extra, more = scaled_dot_product_attention(q, pk, pv)
-        return share * (own + extra), share * torch.cat([more, weights], -1)
-
-    def also(change):
-        """A change made to the pair (output, weights) that is right."""
-
-        def wrong(*inputs):
-            return change(*_prefix_attention(*inputs), len(inputs[3]))
-
-        return wrong
-
-    @using
-    def also_scores(q, k, v, pk, pv, mask):
-        scores = q @ torch.cat([pk, k], 2).transpose(-1, -2) / q.shape[-1] ** 0.5
-        wide = None if mask is None else F.pad(mask, (pk.shape[2], 0), value=True)
-        scores = scores if mask is None else scores.masked_fill(~wide, -math.inf)
-        return _attend(q, k, v, pk, pv, mask)[0], scores
-
-    flipped = "l (d_h h) -> b h l d_h"
-    right_order = "l (h d_h) -> b h l d_h"
-    return {
-        "P stands behind K here; E1 wants [P_k; K]: the output is the same, but the prefix's weights come first": using(
-            behind
+    parts = {
+        "": lambda pk, pv: (pk, pv),
+        "P_k and P_v are swapped: P_k is what queries are compared with, P_v is what they get": lambda pk, pv: (pv, pk),
+        "P_k is used twice: the values need P_v": lambda pk, pv: (pk, pk),
+        "P_v is used twice: the keys need P_k": lambda pk, pv: (pv, pv),
+        "the prefix takes attention but its values are missing: [P_v; V] belongs to the weights of [P_k; K]": (
+            lambda pk, pv: (pk, 0 * pv)
         ),
-        "P stands behind K, and the mask's new columns in front: E1 wants [P_k; K], and a mask to match": using(
-            lambda *x: behind(*x, mask_behind=False)
-        ),
-        "P stands behind K, and a mask hides it (False: may not look): E1 wants [P_k; K], seen by every query": using(
-            lambda *x: behind(*x, pad=False)
-        ),
-        "the keys have the prefix in front and the values behind: each weight then meets another token's value": using(
-            lambda *x: behind(*x, order=(0, 1))
-        ),
-        "the values have the prefix in front and the keys behind: each weight then meets another token's value": using(
-            lambda *x: behind(*x, order=(1, 0))
-        ),
-        "P_k and P_v are swapped: P_k is what queries are compared with, P_v is what they get": (
-            lambda q, k, v, pk, pv, mask=None: _prefix_attention(q, k, v, pv, pk, mask)
-        ),
-        "P_k is used twice: the values need P_v": (
-            lambda q, k, v, pk, pv, mask=None: _prefix_attention(q, k, v, pk, pk, mask)
-        ),
-        "P_v is used twice: the keys need P_k": (
-            lambda q, k, v, pk, pv, mask=None: _prefix_attention(q, k, v, pv, pv, mask)
-        ),
-        "the prefix takes attention but its values are missing: [P_v; V] belongs to the weights of [P_k; K]": using(
-            lambda q, k, v, pk, pv, mask: _attend(q, k, v, pk, 0 * pv, mask)
-        ),
-        "the prefix's keys are missing (all its scores are 0): queries are compared with [P_k; K]": using(
-            lambda q, k, v, pk, pv, mask: _attend(q, k, v, 0 * pk, pv, mask)
-        ),
-        "with a mask the prefix is hidden: the new columns hold False (or 0), and False means: may not look": using(
-            widen("front", False)
-        ),
-        "the mask's new columns stand behind the input's, and the keys' in front": using(widen("behind", True)),
-        "the mask's new columns stand behind the input's, and hold False, which means: may not look": using(
-            widen("behind", False)
-        ),
-        "right without a mask; with one it stops with an error: the mask covers n keys, now there are l + n": (
-            using(unwidened)
-        ),
-        "the mask is not used: queries look at padding": using(lambda q, k, v, pk, pv, mask: _attend(q, k, v, pk, pv)),
-        "the input's mask is upside down: True means that a query may look": using(inverted),
-        "the mask is upside down, prefix included: True means that a query may look": using(
-            lambda *x: inverted(*x, pad=False)
-        ),
-        "the mask is upside down, prefix included (which leaves NaN): True means that a query may look": using(
-            lambda *x: by_hand(*x, keep="other")
-        ),
-        "the mask comes after the softmax: the padding has taken its share, and the weights don't sum to 1": using(
-            lambda *x: by_hand(*x, keep="after")
-        ),
-        "masked scores are set to 0, and e^0 = 1 is a weight like any other: they must be −inf": using(
-            lambda *x: by_hand(*x, keep="zero")
-        ),
-        "P is cut into heads the wrong way round: head 1 has the first d_h columns, '(h d_h)', not '(d_h h)'": (
-            cut(flipped, flipped)
-        ),
-        "P_k is cut into heads the wrong way round: head 1 has the first d_h columns, '(h d_h)', not '(d_h h)'": (
-            cut(flipped, right_order)
-        ),
-        "P_v is cut into heads the wrong way round: head 1 has the first d_h columns, '(h d_h)', not '(d_h h)'": (
-            cut(right_order, flipped)
-        ),
-        "P is only reshaped to [h, l, d_h], which mixes tokens with heads: cut its columns first": (cut_rows),
-        "every head gets the first head's part of the prefix: each has d_h columns of its own": using(first_head),
-        "the scores are not divided by √d_h": using(lambda *x: by_hand(*x, scale=1.0)),
-        "the scores are divided by √d: each head has its own dot product, of d_h numbers": using(
-            lambda q, *x: by_hand(q, *x, scale=(q.shape[1] * q.shape[3]) ** 0.5)
-        ),
-        "the scores are divided by d_h: the root is missing": using(lambda q, *x: by_hand(q, *x, scale=q.shape[3])),
-        "the prefix's scores are not divided by √d_h, and the input's are": using(
-            lambda q, *x: by_hand(q, *x, prefix_scale=q.shape[3] ** 0.5)
-        ),
-        "the softmax runs over the queries: it is each query's weights that sum to 1": using(
-            lambda *x: by_hand(*x, axis=-2)
-        ),
-        "there are two softmaxes, added up: E1 has one, over prefix and input together": using(two_softmaxes),
-        "there are two softmaxes, half of each: E1 has one, over prefix and input together": using(
-            lambda *x: two_softmaxes(*x, share=0.5)
-        ),
-        "the scores are multiplied by √d_h: divide": using(lambda q, *x: by_hand(q, *x, scale=q.shape[3] ** -0.5)),
-        "the prefix is not there at all: this is plain attention": using(
-            lambda q, k, v, pk, pv, mask: scaled_dot_product_attention(q, k, v, mask)
-        ),
-        "these are the scores: return the weights, after the softmax": also_scores,
-        "averaged over the heads: each head has its own weights, [b, h, n, l + n]": also(
-            lambda output, weights, l: (output, weights.mean(1))
-        ),
-        "the order is: first the output, then the weights": also(lambda output, weights, l: (weights, output)),
-        "the output alone is not enough: return the weights too": also(lambda output, weights, l: output),
-        "the weights returned are the input's alone: return all l + n of them": also(
-            lambda output, weights, l: (output, weights[..., l:])
-        ),
-        "heads stay apart here: the output is [b, h, n, d_h]": also(
-            lambda output, weights, l: (rearrange(output, "b h n d_h -> b n (h d_h)"), weights)
+        "the prefix's keys are missing (all its scores are 0): queries are compared with [P_k; K]": (
+            lambda pk, pv: (0 * pk, pv)
         ),
     }
+    wrong_way = "cut into heads the wrong way round: head 1 has the first d_h columns, '(h d_h)', not '(d_h h)'"
+    cuts = {
+        "": (_heads, _heads),
+        f"P is {wrong_way}": (interleaved, interleaved),
+        f"P_k is {wrong_way}": (interleaved, _heads),
+        f"P_v is {wrong_way}": (_heads, interleaved),
+        "P is only reshaped to [h, l, d_h], which mixes tokens with heads: cut its columns first": (rows, rows),
+        "every head gets the first head's part of the prefix: each has d_h columns of its own": (first_head,) * 2,
+    }
+    layout = {  # prefix behind the keys, behind the values, its columns behind the mask's, and what they hold
+        "": (False, False, False, True),
+        "P stands behind K here, and E1 wants [P_k; K]: that leaves the output as it is, but the prefix's weights come "
+        "first": (True, True, True, True),
+        "P stands behind K, and the mask's new columns in front: E1 wants [P_k; K], and a mask to match": (
+            (True, True, False, True)
+        ),
+        "P stands behind K, and a mask hides it (False: may not look): E1 wants [P_k; K], seen by every query": (
+            (True, True, True, False)
+        ),
+        "the keys have the prefix in front and the values behind: each weight then meets another token's value": (
+            (False, True, False, True)
+        ),
+        "the values have the prefix in front and the keys behind: each weight then meets another token's value": (
+            (True, False, True, True)
+        ),
+        "with a mask the prefix is hidden: the new columns hold False (or 0), and False means: may not look": (
+            (False, False, False, False)
+        ),
+        "the mask's new columns stand behind the input's, and the keys' in front": (False, False, True, True),
+        "the mask's new columns stand behind the input's, and hold False, which means: may not look": (
+            (False, False, True, False)
+        ),
+        "right without a mask; with one it stops with an error: has the mask a column for each of the l + n keys?": (
+            (False, False, False, None)
+        ),
+    }
+    masked = {  # what becomes of the mask, and what the wider one does to the scores
+        "": (lambda mask: mask, _hide),
+        "the mask is not used: queries look at padding": (lambda mask: mask, lambda scores, mask: scores),
+        "the input's mask is upside down: True means that a query may look": (torch.logical_not, _hide),
+        "the mask is upside down, prefix included: True means that a query may look": (
+            (lambda mask: mask, lambda scores, mask: _hide(scores, ~mask))
+        ),
+        "the mask comes after the softmax: the padding has taken its share, and the weights don't sum to 1": (
+            (lambda mask: mask, _too_late)
+        ),
+        "masked scores are set to 0, and e^0 = 1 is a weight like any other: they must be −inf": (
+            (lambda mask: mask, lambda scores, mask: scores.masked_fill(~mask, 0.0))
+        ),
+        "all examples get the first one's mask: each has its own": (lambda mask: mask[:1], _hide),
+    }
+    softmax = {
+        "": lambda scores, l: scores.softmax(-1),
+        "the softmax runs over the queries: it is each query's weights that sum to 1": lambda scores, l: scores.softmax(
+            -2
+        ),
+        "there are two softmaxes, added up: E1 has one, over prefix and input together": apart,
+        "there are two softmaxes, half of each: E1 has one, over prefix and input together": lambda scores, l: (
+            apart(scores, l) / 2
+        ),
+    }
+    scale = {
+        "": lambda h, d_h: d_h**0.5,
+        "the scores are not divided by √d_h": lambda h, d_h: 1.0,
+        "the scores are divided by √d: each head has its own dot product, of d_h numbers": lambda h, d_h: (
+            (h * d_h) ** 0.5
+        ),
+        "the scores are divided by d_h: the root is missing": lambda h, d_h: d_h,
+        "the scores are multiplied by √d_h: divide": lambda h, d_h: d_h**-0.5,
+    }
+    result = {
+        "": lambda output, weights, scores, l: (output, weights),
+        "these are the scores: return the weights, after the softmax": lambda output, weights, scores, l: (
+            output,
+            scores,
+        ),
+        "averaged over the heads: each head has its own weights, [b, h, n, l + n]": (
+            lambda output, weights, scores, l: (output, weights.mean(1))
+        ),
+        "the order is: first the output, then the weights": lambda output, weights, scores, l: (weights, output),
+        "the output alone is not enough: return the weights too": lambda output, weights, scores, l: output,
+        "the weights returned are the input's alone: return all l + n of them": (
+            lambda output, weights, scores, l: (output, weights[..., l:])
+        ),
+        "heads stay apart here: the output is [b, h, n, d_h]": (
+            lambda output, weights, scores, l: (rearrange(output, "b h n d_h -> b n (h d_h)"), weights)
+        ),
+    }
+    alone = {
+        "the prefix is not there at all: this is plain attention": lambda q, k, v, pk, pv, mask: (
+            scaled_dot_product_attention(q, k, v, mask)
+        ),
+        "the prefix's scores are not divided by √d_h, and the input's are": lambda q, k, v, pk, pv, mask: (
+            _prefix_attention(q, k, v, q.shape[-1] ** 0.5 * pk, pv, mask)
+        ),
+        "the mask says what may be looked at, not who may look: padding has queries, too": padded_queries_zero,
+    }
+    return alone | combine(_e1, parts, cuts, layout, masked, softmax, scale, result)
 
 
 def check_prefix_mass(answer: Callable[..., Tensor]) -> bool:
@@ -257,90 +243,93 @@ def check_prefix_mass(answer: Callable[..., Tensor]) -> bool:
             return query, key, l, None
         return query, key, l, rearrange(torch.arange(l + n) < l + torch.tensor(lengths)[:, None], "b k -> b 1 1 k")
 
+    left = torch.tensor([[1, 1, 0, 0, 1, 1], [1, 1, 0, 1, 1, 0]]).bool()[:, None, None]
+    query, key, _, prefix_key, _, mask = _far_apart(30, 60, make)
+    far = query, torch.cat([_heads(prefix_key, query), key], 2), 2, F.pad(mask, (2, 0), value=True)
     large = inputs(2, 2, 4, 3, 4, [4, 2], size=10.0)
     trials = [
-        ("one number for each example, head and query", inputs(2, 3, 5, 4, 6)),
+        (
+            "without a mask: a softmax over all l + n keys, then, for each query, the sum of the first l",
+            inputs(2, 3, 5, 4, 6),
+        ),
         ("the prefix may be one token", inputs(1, 2, 4, 1, 3)),
         ("with l = n, which half is the prefix?", inputs(2, 2, 3, 3, 3)),
-        ("with a mask: padding gets no weight at all", inputs(3, 2, 5, 2, 4, [5, 3, 1])),
+        ("with a mask: padding gets no weight at all", inputs(3, 2, 5, 2, 4, [3, 5, 1])),
+        ("padding may stand on the left, or on both sides", (*inputs(2, 3, 4, 2, 4)[:3], left)),
         ("the input may be one token", inputs(2, 1, 1, 5, 2, [1, 1])),
         ("numbers may be large, and e^100 is too much for a float: leave the exponentials to softmax", large),
+        ("a hidden score may lie far above all that are seen, or below, and e^900 is too much for any float", far),
     ]
 
-    def using(reduce: Callable = lambda weights, l: weights[..., :l].sum(-1), **wrong) -> Callable:
-        """m(q) with another way to get the weights, or another way to sum them up."""
+    parts = {
+        "": lambda w, l: w[..., :l].sum(-1),
+        "these are the weights of the last l keys: the prefix stands in front": lambda w, l: w[..., -l:].sum(-1),
+        "that is 1 − m(q), the input's share": lambda w, l: 1 - w[..., :l].sum(-1),
+        "this is prefix over input, m / (1 − m): the mass is a share of the whole": lambda w, l: (
+            w[..., :l].sum(-1) / (1 - w[..., :l].sum(-1))
+        ),
+        "this is the prefix's weight over the input's: the mass is a share of the whole": lambda w, l: (
+            w[..., :l].sum(-1) / w[..., l:].sum(-1)
+        ),
+        "this is the mean weight of a prefix token: the mass is their sum": lambda w, l: w[..., :l].mean(-1),
+        "this is the largest weight of a prefix token: the mass is their sum": lambda w, l: w[..., :l].amax(-1),
+        "this is the first prefix token's weight: the mass is the sum over all l": lambda w, l: w[..., 0],
+        "the sum has l + 1 terms: the slice that ends before l has l": lambda w, l: w[..., : l + 1].sum(-1),
+        "the sum has l − 1 terms: the slice that ends before l has l": lambda w, l: w[..., : l - 1].sum(-1),
+        "these are the prefix tokens' weights one by one: the mass is their sum": lambda w, l: w[..., :l],
+        "this sum is always 1: the softmax runs over all l + n keys, the sum over the prefix's l": lambda w, l: w.sum(
+            -1
+        ),
+        "this sums over the queries: sum over the prefix's keys, for each query": lambda w, l: w[..., :l].sum(-2),
+        "this is l / (l + n), right only where all scores are equal": lambda w, l: 0 * w[..., 0] + l / w.shape[-1],
+    }
+    masked = {
+        "": _hide,
+        "padding takes weight here: it must be masked before the softmax (not at all, or only after it, is too late)": (
+            lambda scores, mask: scores
+        ),
+        "masked scores are set to 0, and e^0 = 1 is a weight like any other: they must be −inf": (
+            lambda scores, mask: scores.masked_fill(~mask, 0.0)
+        ),
+        "the mask is upside down: True means that a query may look": lambda scores, mask: _hide(scores, ~mask),
+        "all examples get the first one's mask: each has its own": lambda scores, mask: _hide(scores, mask[:1]),
+    }
+    normal = {
+        "": lambda scores: scores.softmax(-1),
+        "these are sums of scores, before the softmax: a mass is a sum of weights": lambda scores: scores,
+        "σ in place of the softmax: weights compete with each other, and σ looks at one score alone": torch.sigmoid,
+        "the softmax runs over the queries: it is each query's weights that sum to 1": lambda scores: scores.softmax(
+            -2
+        ),
+        "the softmax is taken twice": lambda scores: scores.softmax(-1).softmax(-1),
+    }
+    power = {
+        "": 0.5,
+        "the scores are not divided by √d_h": 0.0,
+        "the scores are divided by d_h: the root is missing": 1.0,
+        "the scores are multiplied by √d_h: divide": -0.5,
+    }
+    averaged = {
+        "": lambda m: m,
+        "averaged over the heads: every head has its own mass": lambda m: m.mean(1),
+        "averaged over the queries: every query has its own mass": lambda m: m.mean(2),
+        "averaged over the examples: every example has its own mass": lambda m: m.mean(0),
+        "averaged over everything: every head and query has its own mass": lambda m: m.mean(),
+    }
 
-        def mistake(query, key, l, mask=None):
-            return reduce(_weights(query, key, mask, **wrong), l)
+    def make_mass(part, masked, normal, power, averaged):
+        def mass(query, key, l, mask=None):
+            scores = query @ key.mT / query.shape[-1] ** power
+            return averaged(part(normal(scores if mask is None else masked(scores, mask)), l))
 
-        return mistake
-
-    def mass_then(change: Callable) -> Callable:
-        return using(lambda weights, l: change(weights[..., :l].sum(-1)))
+        return mass
 
     mistakes = {
-        "these are the weights of the last l keys: the prefix stands in front": using(lambda w, l: w[..., -l:].sum(-1)),
-        "that is 1 − m(q), the input's share": mass_then(lambda m: 1 - m),
-        "this is prefix over input, m / (1 − m): the mass is a share of the whole": mass_then(lambda m: m / (1 - m)),
-        "this is the prefix's weight over the input's: the mass is a share of the whole": using(
-            lambda w, l: w[..., :l].sum(-1) / w[..., l:].sum(-1)
-        ),
-        "this is the mean weight of a prefix token: the mass is their sum": using(lambda w, l: w[..., :l].mean(-1)),
-        "this is the largest weight of a prefix token: the mass is their sum": using(lambda w, l: w[..., :l].amax(-1)),
-        "this is the first prefix token's weight: the mass is the sum over all l": using(lambda w, l: w[..., 0]),
-        "the sum has l + 1 terms: the slice that ends before l has l": using(lambda w, l: w[..., : l + 1].sum(-1)),
-        "the sum has l − 1 terms: the slice that ends before l has l": using(lambda w, l: w[..., : l - 1].sum(-1)),
-        "these are the prefix tokens' weights one by one: the mass is their sum": using(lambda w, l: w[..., :l]),
-        "this sum is always 1: the softmax runs over all l + n keys, the sum over the prefix's l": using(
-            lambda w, l: w.sum(-1)
-        ),
-        "this sums over the queries: sum over the prefix's keys, for each query": using(
-            lambda w, l: w[..., :l].sum(-2)
-        ),
-        "these are sums of scores, before the softmax: a mass is a sum of weights": using(normal=lambda scores: scores),
-        "σ in place of the softmax: weights compete with each other, and σ looks at one score alone": using(
-            normal=torch.sigmoid
-        ),
-        "the softmax runs over the queries: it is each query's weights that sum to 1": using(
-            normal=lambda scores: scores.softmax(-2)
-        ),
-        "the softmax is taken twice": using(normal=lambda scores: scores.softmax(-1).softmax(-1)),
-        "padding takes weight here: it must be masked before the softmax (not at all, or only after it, is too late)": (
-            lambda q, k, l, mask=None: prefix_mass(q, k, l)
-        ),
-        "that is the input's share, 1 − m(q), and padding has its part in it": (
-            lambda q, k, l, mask=None: 1 - prefix_mass(q, k, l)
-        ),
-        "the mass is a sum, not a mean, and padding must get no weight": (
-            lambda q, k, l, mask=None: prefix_mass(q, k, l) / l
-        ),
-        "the mass is a sum, not a mean, and the scores are not divided by √d_h": using(
-            lambda w, l: w[..., :l].mean(-1), power=0.0
-        ),
-        "the scores are multiplied by √d_h: divide": using(power=-0.5),
-        "masked scores are set to 0, and e^0 = 1 is a weight like any other: they must be −inf": using(fill=0.0),
-        "the mask is upside down: True means that a query may look": (
-            lambda q, k, l, mask=None: prefix_mass(q, k, l, None if mask is None else ~mask)
-        ),
-        "the mask is upside down (and where nothing is padded, it leaves NaN): True means that a query may look": (
-            lambda q, k, l, mask=None: _weights(q, k, None if mask is None else ~mask)[..., :l].sum(-1)
-        ),
-        "averaged over the heads: every head has its own mass": mass_then(lambda m: m.mean(1)),
-        "averaged over the queries: every query has its own mass": mass_then(lambda m: m.mean(2)),
-        "averaged over the examples: every example has its own mass": mass_then(lambda m: m.mean(0)),
-        "averaged over everything: every head and query has its own mass": mass_then(lambda m: m.mean()),
-        "the scores are not divided by √d_h": using(power=0.0),
-        "the scores are divided by d_h: the root is missing": using(power=1.0),
-        "this is l / (l + n), right only where all scores are equal": using(
-            lambda w, l: 0 * w[..., 0] + l / w.shape[-1]
-        ),
-    }
+        "the mask is upside down (a query that may look nowhere then has mass 0): True means that a query may look": (
+            lambda q, k, l, mask: prefix_mass(q, k, l, None if mask is None else ~mask)
+        )
+    } | combine(make_mass, parts, masked, normal, power, averaged)
     return check(answer, prefix_mass, trials, mistakes)
-
-
-def _weights(query, key, mask, power=0.5, fill=-math.inf, normal=lambda scores: scores.softmax(-1)) -> Tensor:
-    scores = query @ key.transpose(-1, -2) / query.shape[-1] ** power
-    return normal(scores if mask is None else scores.masked_fill(~mask, fill))
 
 
 def check_undo_prefix(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> bool:
@@ -365,77 +354,65 @@ def check_undo_prefix(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> boo
         ("one example, one head, one query", inputs(1, 1, 1, 6)),
     ]
 
-    def axis(place):
-        """The mass put on other axes, or, None, left to broadcasting."""
-
-        def wrong(output, mass, prefix):
-            m = mass if place is None else mass.unsqueeze(place)
-            return (output - m * prefix) / (1 - m)
-
-        return wrong
-
-    def spread(formula):
-        return lambda output, mass, prefix: formula(output, mass.unsqueeze(-1), prefix)
-
-    mistakes = {
-        "m and 1 − m are swapped: the prefix's share is m": spread(lambda o, m, p: (o - (1 - m) * p) / m),
-        "divide by 1 − m, not by m": spread(lambda o, m, p: (o - m * p) / m),
-        "the prefix's share is m · Attn(q; P_k, P_v), not (1 − m) · Attn(q; P_k, P_v)": spread(
-            lambda o, m, p: (o - (1 - m) * p) / (1 - m)
+    formulas = {
+        "": lambda o, m, p: (o - m * p) / (1 - m),
+        "m and 1 − m are swapped: the prefix's share is m": lambda o, m, p: (o - (1 - m) * p) / m,
+        "divide by 1 − m, not by m": lambda o, m, p: (o - m * p) / m,
+        "the prefix's share is m · Attn(q; P_k, P_v), not (1 − m) · Attn(q; P_k, P_v)": lambda o, m, p: (
+            (o - (1 - m) * p) / (1 - m)
         ),
-        "the prefix's part is gone, but the rest is still shrunk by 1 − m": spread(lambda o, m, p: o - m * p),
-        "the prefix's part, (1 − m) of it, is gone; but its share is m, and the rest is still shrunk": spread(
-            lambda o, m, p: o - (1 - m) * p
+        "the prefix's part is gone, but the rest is still shrunk by 1 − m": lambda o, m, p: o - m * p,
+        "the prefix's part, (1 − m) of it, is gone; but its share is m, and the rest is still shrunk": lambda o, m, p: (
+            o - (1 - m) * p
         ),
-        "the rest was shrunk by 1 − m: divide by it, don't multiply": spread(lambda o, m, p: (o - m * p) * (1 - m)),
-        "only a share m of Attn(q; P_k, P_v) is in the output: subtract m times it": spread(
-            lambda o, m, p: (o - p) / (1 - m)
+        "the rest was shrunk by 1 − m: divide by it, don't multiply": lambda o, m, p: (o - m * p) * (1 - m),
+        "only a share m of Attn(q; P_k, P_v) is in the output: subtract m times it": lambda o, m, p: (o - p) / (1 - m),
+        "subtracting Attn(q; P_k, P_v) whole is too much, and the rest was shrunk by 1 − m": lambda o, m, p: o - p,
+        "the prefix's part is still in it: dividing by 1 − m undoes only the shrinking": lambda o, m, p: o / (1 - m),
+        "the prefix's part was added: subtract it": lambda o, m, p: (o + m * p) / (1 - m),
+        "that is E4 forwards, with the output in place of Attn(q; K, V): turn the equation round": lambda o, m, p: (
+            (1 - m) * o + m * p
         ),
-        "subtracting Attn(q; P_k, P_v) whole is too much, and the rest was shrunk by 1 − m": spread(
-            lambda o, m, p: o - p
+        "that is E4 forwards, and with m and 1 − m swapped: turn the equation round": lambda o, m, p: (
+            m * o + (1 - m) * p
         ),
-        "the prefix's part is still in it: dividing by 1 − m undoes only the shrinking": spread(
-            lambda o, m, p: o / (1 - m)
+        "divide the whole difference by 1 − m, not the output alone: mind the brackets": lambda o, m, p: (
+            o / (1 - m) - m * p
         ),
-        "the prefix's part was added: subtract it": spread(lambda o, m, p: (o + m * p) / (1 - m)),
-        "that is E4 forwards, with the output in place of Attn(q; K, V): turn the equation round": spread(
-            lambda o, m, p: (1 - m) * o + m * p
+        "divide the whole difference by 1 − m, not the prefix's part alone: mind the brackets": lambda o, m, p: (
+            o - m * p / (1 - m)
         ),
-        "that is E4 forwards, and with m and 1 − m swapped: turn the equation round": spread(
-            lambda o, m, p: m * o + (1 - m) * p
+        "the prefix's part is still in it, and the input's share is 1 − m, not m": lambda o, m, p: o / m,
+        "the sign is turned: it is output − m · Attn(q; P_k, P_v), not the other way round": lambda o, m, p: (
+            (m * p - o) / (1 - m)
         ),
-        "divide the whole difference by 1 − m, not the output alone: mind the brackets": spread(
-            lambda o, m, p: o / (1 - m) - m * p
+        "output and Attn(q; P_k, P_v) are swapped": lambda o, m, p: (p - m * o) / (1 - m),
+        "output and Attn(q; P_k, P_v) are swapped, and the sign with them": lambda o, m, p: (m * o - p) / (1 - m),
+        "this is the prefix's part of the output: the other part is asked for": lambda o, m, p: m * p,
+        "multiplying by 1 − m shrinks the output once more: subtract the prefix's part, then divide": lambda o, m, p: (
+            (1 - m) * o
         ),
-        "divide the whole difference by 1 − m, not the prefix's part alone: mind the brackets": spread(
-            lambda o, m, p: o - m * p / (1 - m)
-        ),
-        "the prefix's part is still in it, and the input's share is 1 − m, not m": spread(lambda o, m, p: o / m),
-        "the sign is turned: it is output − m · Attn(q; P_k, P_v), not the other way round": spread(
-            lambda o, m, p: (m * p - o) / (1 - m)
-        ),
-        "output and Attn(q; P_k, P_v) are swapped": spread(lambda o, m, p: (p - m * o) / (1 - m)),
-        "output and Attn(q; P_k, P_v) are swapped, and the sign with them": spread(
-            lambda o, m, p: (m * o - p) / (1 - m)
-        ),
-        "this is the prefix's part of the output: the other part is asked for": spread(lambda o, m, p: m * p),
-        "multiplying by 1 − m shrinks the output once more: subtract the prefix's part, then divide": spread(
-            lambda o, m, p: (1 - m) * o
-        ),
-        "the mass [b, h, n] is left to broadcasting, which lines it up with the last axes, [h, n, d_h]": axis(None),
-        "the mass belongs to the queries, not to the d_h numbers of an output: give it a last axis of 1": axis(-2),
-        "the mass [b, h, n] got its new axis in the wrong place: the last one of 1 is d_h's": axis(1),
-        "averaged over queries: every query has its own mass": lambda o, m, p: (
-            (o - m.mean(-1)[..., None, None] * p) / (1 - m.mean(-1)[..., None, None])
-        ),
-        "averaged over heads: every head has its own mass": lambda o, m, p: (
-            (o - m.mean(1, keepdim=True).unsqueeze(-1) * p) / (1 - m.mean(1, keepdim=True).unsqueeze(-1))
-        ),
-        "averaged over everything: every query of every head has its own mass": lambda o, m, p: (
-            (o - m.mean() * p) / (1 - m.mean())
-        ),
+        "this is the output as it was given: turn E4 round": lambda o, m, p: o,
+        "this is Attn(q; P_k, P_v), the prefix's own output: Attn(q; K, V) is asked for": lambda o, m, p: p,
+        "the rest was shrunk by 1 − m: divide by that, not by 1 + m": lambda o, m, p: (o - m * p) / (1 + m),
+        "the rest was shrunk by 1 − m once: divide by it once": lambda o, m, p: (o - m * p) / (1 - m) ** 2,
     }
-    return check(answer, lambda o, m, p: (o - m.unsqueeze(-1) * p) / (1 - m.unsqueeze(-1)), trials, mistakes)
+    masses = {
+        "": lambda m: m.unsqueeze(-1),
+        "the mass [b, h, n] is left to broadcasting, which lines it up with the last axes, [h, n, d_h]": lambda m: m,
+        "the mass belongs to the queries, not to the d_h numbers of an output: give it a last axis of 1": lambda m: (
+            m.unsqueeze(-2)
+        ),
+        "the mass [b, h, n] got its new axis in the wrong place: the last one of 1 is d_h's": lambda m: m.unsqueeze(1),
+        "averaged over queries: every query has its own mass": lambda m: m.mean(-1)[..., None, None],
+        "averaged over heads: every head has its own mass": lambda m: m.mean(1, keepdim=True).unsqueeze(-1),
+        "averaged over everything: every query of every head has its own mass": lambda m: m.mean(),
+    }
+
+    def undo(formula, mass):
+        return lambda output, m, prefix: formula(output, mass(m), prefix)
+
+    return check(answer, undo(formulas[""], masses[""]), trials, combine(undo, formulas, masses))
 
 
 def check_can_a_prefix(answer: Callable[[Tensor, Tensor], bool]) -> bool:
@@ -449,7 +426,7 @@ def check_can_a_prefix(answer: Callable[[Tensor, Tensor], bool]) -> bool:
     def same_order(before: Tensor, after: Tensor) -> bool:
         return before.argsort(stable=True).equal(after.argsort(stable=True))
 
-    # Halves of halves: sums and ratios are exact, so no answer can stumble over rounding.
+    # Halves of halves: sums and products are exact, so no answer can stumble over rounding.
     before, even, pair = [1 / 2, 1 / 4, 1 / 8, 1 / 8], [1 / 4] * 4, [3 / 4, 1 / 4]
     cases = [
         ("all weights times ½: the prefix has the other half", before, [x / 2 for x in before]),
@@ -457,13 +434,27 @@ def check_can_a_prefix(answer: Callable[[Tensor, Tensor], bool]) -> bool:
         ("all weights times the same factor a little below 1", even, [15 / 64] * 4),
         ("it makes no difference how unequal the weights are", pair, [3 / 8, 1 / 8]),
         ("one input token has weight 1 before, less after: the rest is the prefix's", [1.0], [3 / 4]),
-        ("two tokens change places", before, [1 / 8, 1 / 16, 1 / 16, 1 / 4]),
+        ("one input token with weight 1: the prefix always takes something of it", [1.0], [1.0]),
+        ("one input token: the prefix cannot take all of it", [1.0], [0.0]),
+        ("two tokens change places, and all shrink by the same factor", before, [1 / 16, 1 / 8, 1 / 16, 1 / 4]),
+        ("two small weights change places, and all shrink by the same factor", before, [1 / 4, 1 / 16, 1 / 8, 1 / 16]),
         (
             "the order stays, but the large weight has grown at the small ones' cost",
             before,
             [5 / 8, 1 / 8, 1 / 16, 1 / 16],
         ),
-        ("the largest stays the largest, but two others change places", before, [1 / 4, 1 / 32, 1 / 16, 1 / 16]),
+        ("the largest is halved, and the others are not", before, [1 / 4, 1 / 32, 1 / 16, 1 / 16]),
+        (
+            "within the first two the ratio stays, and within the last two, but not between them",
+            even,
+            [1 / 8, 1 / 8, 1 / 16, 1 / 16],
+        ),
+        ("one weight is a little too large", even, [1 / 8, 1 / 8, 1 / 8, 33 / 256]),
+        (
+            "all weights are small after, and one is twice what it should be",
+            before,
+            [1 / 128, 1 / 256, 1 / 512, 1 / 256],
+        ),
         ("one token's weight is halved, the others stay", before, [1 / 4, 1 / 4, 1 / 8, 1 / 8]),
         ("every weight is smaller by the same amount", before, [7 / 16, 3 / 16, 1 / 16, 1 / 16]),
         ("two change places, and the prefix gets nothing", before, [1 / 4, 1 / 2, 1 / 8, 1 / 8]),
