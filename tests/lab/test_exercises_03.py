@@ -75,10 +75,10 @@ def mass_by_logsumexp(q, k, l, mask):
 def mass_in_double(q, k, l, mask):
     q, k = q.double(), k.double()
     scores = torch.einsum("bhqd,bhkd->bhqk", q, k).div(q.shape[-1] ** 0.5)
+    if mask is not None:
+        scores.masked_fill_(~mask, -math.inf)
     scores -= scores.max(dim=-1, keepdim=True).values
     weights = scores.exp()
-    if mask is not None:
-        weights = weights * mask
     return weights[..., :l].sum(-1) / weights.sum(-1)
 
 
@@ -237,6 +237,21 @@ def e1_over_queries(q, k, v, pk, pv, mask):
     return weights @ torch.cat([pv, v], 2), weights
 
 
+def e1_first_mask(q, k, v, pk, pv, mask):
+    return e1()(q, k, v, pk, pv, None if mask is None else mask[:1])
+
+
+def e1_padded_queries_zero(q, k, v, pk, pv, mask):
+    out, weights = e1()(q, k, v, pk, pv, mask)
+    return (out, weights) if mask is None else (out * mask.mT, weights * mask.mT)
+
+
+def e1_hidden_at_minus_30(q, k, v, pk, pv, mask):
+    scores = scores_of(q, k, v, pk, pv, mask)
+    weights = scores.masked_fill(scores == -math.inf, -30.0).softmax(-1)
+    return weights @ torch.cat([attention.split_heads(pv.expand(len(q), -1, -1), q.shape[1]), v], 2), weights
+
+
 def e1_prefix_unscaled(q, k, v, pk, pv, mask):
     return e1()(q, k, v, pk * q.shape[-1] ** 0.5, pv, mask)
 
@@ -244,7 +259,7 @@ def e1_prefix_unscaled(q, k, v, pk, pv, mask):
 @pytest.mark.parametrize(
     "answer, diagnosis",
     [
-        (e1(front_keys=False, front_values=False, front_mask=False), "the output is the same"),
+        (e1(front_keys=False, front_values=False, front_mask=False), "leaves the output as it is"),
         (e1(front_keys=False, front_values=False), "a mask to match"),
         (e1(front_keys=False, front_values=False, front_mask=False, pad=False), "seen by every query"),
         (e1(front_values=False), "the values behind"),
@@ -257,7 +272,7 @@ def e1_prefix_unscaled(q, k, v, pk, pv, mask):
         (e1(pad=False), "the prefix is hidden"),
         (e1(front_mask=False), "new columns stand behind the input's, and the keys'"),
         (e1(front_mask=False, pad=False), "behind the input's, and hold False"),
-        (e1_mask_not_widened, "now there are l + n"),
+        (e1_mask_not_widened, "has the mask a column"),
         (e1_mask_forgotten, "look at padding"),
         (e1_mask_upside_down, "input's mask is upside down"),
         (e1_wide_mask_upside_down, "prefix included"),
@@ -283,12 +298,21 @@ def e1_prefix_unscaled(q, k, v, pk, pv, mask):
         (lambda *x: e1()(*x)[0], "return the weights too"),
         (lambda *x: (e1()(*x)[0], e1()(*x)[1][..., len(x[3]) :]), "all l + n"),
         (lambda *x: (e1()(*x)[0].transpose(1, 2).flatten(2), e1()(*x)[1]), "heads stay apart"),
+        (e1_first_mask, "the first one's mask"),
+        (e1_padded_queries_zero, "not who may look"),
+        (e1(scale=lambda d, h: 1.0, pad=False), "the prefix is hidden: the new columns hold False (or 0), and False"),
+        (e1(cut="l (d h) -> h l d", scale=lambda d, h: d), "'(d_h h)'; the scores are divided by d_h"),
+        (e1_hidden_at_minus_30, "hundreds above"),
         (lambda q, k, v, pk, pv, mask: e1()(q, k, v, 2 * pk, pv, mask), "put P in front"),
         (lambda q, k, v, pk, pv, mask: attention.prefix_attention(q, k, v, pk, pv, mask), "put P in front"),
     ],
 )
 def test_prefix_attention_names_the_mistake(answer, diagnosis, capsys):
     fails(check_e1, answer, diagnosis, capsys)
+
+
+def first_tokens(mask):
+    return None if mask is None else torch.arange(mask.shape[-1]) < mask.sum(-1, keepdim=True)
 
 
 def softmaxed(q, k, mask, power=0.5, fill=-math.inf, axis=-1):
@@ -322,19 +346,29 @@ def softmaxed(q, k, mask, power=0.5, fill=-math.inf, axis=-1):
         (lambda q, k, l, mask: softmaxed(q, k, mask, power=0)[..., :l].sum(-1), "not divided"),
         (lambda q, k, l, mask: softmaxed(q, k, mask, power=1)[..., :l].sum(-1), "root is missing"),
         (lambda q, k, l, mask: softmaxed(q, k, mask, power=-0.5)[..., :l].sum(-1), "multiplied by"),
-        (lambda q, k, l, mask: softmaxed(q, k, None)[..., l:].sum(-1), "padding has its part"),
-        (lambda q, k, l, mask: softmaxed(q, k, None)[..., :l].mean(-1), "padding must get no weight"),
-        (lambda q, k, l, mask: softmaxed(q, k, mask, power=0)[..., :l].mean(-1), "not a mean, and the scores"),
+        (lambda q, k, l, mask: softmaxed(q, k, None)[..., l:].sum(-1), "the input's share; padding takes weight"),
+        (lambda q, k, l, mask: softmaxed(q, k, None)[..., :l].mean(-1), "the mass is their sum; padding takes weight"),
+        (
+            lambda q, k, l, mask: softmaxed(q, k, mask, power=0)[..., :l].mean(-1),
+            "the mass is their sum; the scores are not divided",
+        ),
         (lambda q, k, l, mask: softmaxed(q, k, mask, axis=2)[..., :l].sum(-1), "each query's weights"),
         (lambda q, k, l, mask: softmaxed(q, k, mask).softmax(-1)[..., :l].sum(-1), "twice"),
+        (
+            lambda q, k, l, mask: softmaxed(q, k, None if mask is None else mask[:1])[..., :l].sum(-1),
+            "first one's mask",
+        ),
+        (lambda q, k, l, mask: softmaxed(q, k, mask, fill=-100.0)[..., :l].sum(-1), "may lie far above"),
+        (lambda q, k, l, mask: softmaxed(q, k, first_tokens(mask))[..., :l].sum(-1), "on the left"),
+        (lambda q, k, l, mask: attention.prefix_mass(q, k, l, None if mask is None else ~mask), "upside down (a query"),
         (lambda q, k, l, mask: torch.full(q.shape[:3], l / k.shape[2]), "all scores are equal"),
         (
             lambda q, k, l, mask: softmaxed(q, k, mask)[..., :l].sum(-1) / softmaxed(q, k, mask)[..., l:].sum(-1),
             "over the input's",
         ),
         (lambda q, k, l, mask: (m := attention.prefix_mass(q, k, l, mask)) / (1 - m), "m / (1 − m)"),
-        (lambda q, k, l, mask: 2 * softmaxed(q, k, mask)[..., :l].sum(-1), "one number for each"),
-        (lambda q, k, l, mask: softmaxed(q, k, mask)[..., :l].sum(-1, keepdim=True), "one number for each"),
+        (lambda q, k, l, mask: 2 * softmaxed(q, k, mask)[..., :l].sum(-1), "then, for each query"),
+        (lambda q, k, l, mask: softmaxed(q, k, mask)[..., :l].sum(-1, keepdim=True), "then, for each query"),
         (lambda q, k, l, mask: softmaxed(q, k, mask, fill=-3.0)[..., :l].sum(-1), "no weight at all"),
     ],
 )
@@ -349,6 +383,9 @@ def test_exponentials_by_hand_overflow(capsys):
         return e[..., :l].sum(-1) / e.sum(-1)
 
     fails(check_mass, overflows, "leave the exponentials to softmax", capsys)
+    fails(
+        check_mass, lambda q, k, l, mask: overflows(q.double(), k.double(), l, mask), "too much for any float", capsys
+    )
 
 
 @pytest.mark.parametrize(
@@ -380,7 +417,12 @@ def test_exponentials_by_hand_overflow(capsys):
         (lambda o, m, p: (o - m.mean(2)[..., None, None] * p) / (1 - m.mean(2)[..., None, None]), "over queries"),
         (lambda o, m, p: (o - m.mean(1)[:, None, :, None] * p) / (1 - m.mean(1)[:, None, :, None]), "over heads"),
         (lambda o, m, p: (o - m.mean() * p) / (1 - m.mean()), "over everything"),
-        (lambda o, m, p: o, "solve E4"),
+        (lambda o, m, p: o, "as it was given"),
+        (lambda o, m, p: p, "own output"),
+        (lambda o, m, p: (o - m[..., None] * p) / (1 + m[..., None]), "not by 1 + m"),
+        (lambda o, m, p: (o - m[..., None] * p) / (1 - m[..., None]) ** 2, "divide by it once"),
+        (lambda o, m, p: o - m[:, :, None] * p, "still shrunk by 1 − m; the mass belongs to the queries"),
+        (lambda o, m, p: 2 * o, "solve E4"),
     ],
 )
 def test_undo_prefix_names_the_mistake(answer, diagnosis, capsys):
@@ -421,6 +463,10 @@ def proportional(before, after):
         (lambda x, y: bool(abs(y.sum() - 1) < 1e-6), "a sum of 1"),
         (lambda x, y: torch.equal(2 * y, x), "not only ½"),
         (lambda x, y: bool(y.sum() < 0.6) and proportional(x, y), "all weights times"),
+        (lambda x, y: torch.allclose(x.sort()[0] * y.sum(), y.sort()[0]) and bool(0 < y.sum() < 1), "change places"),
+        (lambda x, y: torch.allclose(y / x, (y / x)[:1], atol=0.1) and bool(0 < y.sum() < 1), "a little too large"),
+        (lambda x, y: torch.allclose(y, x * y.sum(), atol=0.02) and bool(0 < y.sum() < 1), "a little too large"),
+        (lambda x, y: len(x) == 1 or can_by_ratio(x, y), "takes something of it"),
         (lambda x, y: None, "returns None"),
     ],
 )

@@ -121,6 +121,11 @@ def dead_by_autograd(k, v, w, s):
     return frozenset(name for name, part in parts.items() if not part.grad.any())
 
 
+def dead_by_norm(k, v, w, s):
+    empty = k.norm() == 0 and v.norm() == 0
+    return ({"key", "value", "weight"} if s == 0 else set()) | ({"weight", "scale"} if empty else set())
+
+
 # 5.5
 
 
@@ -188,6 +193,9 @@ def apt_fused(x, mask, projections, prefix, heads, **wrong):
         return t.view(*t.shape[:2], heads, d // heads).transpose(1, 2)
 
     query, key, value = split(x @ projections[0]), split(key), split(value)
+    if "fill" in wrong:
+        scores = query @ key.mT / (d // heads) ** 0.5
+        return (wrong["fill"](scores, visible[:, None, None]) @ value).transpose(1, 2).reshape(b, n, d)
     seen = None if wrong.get("no_mask") else visible[:, None, None]
     out = F.scaled_dot_product_attention(
         query, key, value, seen, scale=wrong.get("factor", lambda d, h: None)(d, heads)
@@ -202,7 +210,7 @@ def apt_fused(x, mask, projections, prefix, heads, **wrong):
         (exercises.check_gated_prefix, gated_by_package),
         *((exercises.check_count_parameters, f) for f in (counted, counted_by_sums, counted_from_module)),
         *((exercises.check_unfold, f) for f in (unfolded, unfolded_by_exp, unfolded_by_loop)),
-        *((exercises.check_dead, f) for f in (dead, dead_as_list, dead_by_autograd)),
+        *((exercises.check_dead, f) for f in (dead, dead_as_list, dead_by_autograd, dead_by_norm)),
         *((exercises.check_apt_attention, f) for f in (apt, apt_by_loop, apt_fused)),
         (exercises.check_apt_attention, lambda *given: apt_fused(*given, behind=True)),  # the order of keys is free
     ],
@@ -304,6 +312,15 @@ def dead_with(key=lambda k, v, w, s: s, value=lambda k, v, w, s: s, weight=None,
             "compete; λ is squashed",
         ),
         (exercises.check_gated_prefix, lambda h, w, s, k, v: gated(h, w, s, k, v)[0], "made into one"),
+        (exercises.check_gated_prefix, lambda *given: torch.stack(gated(*given)), "made into one"),
+        (exercises.check_gated_prefix, lambda h, w, s, k, v: gated(h, w.reshape(w.T.shape).T, s, k, v), "by .T"),
+        (exercises.check_gated_prefix, lambda h, *given: gated(h.mean(0).expand_as(h), *given), "averaged over"),
+        (exercises.check_gated_prefix, lambda *given: [p.squeeze() for p in gated(*given)], "axis of size 1"),
+        (
+            exercises.check_gated_prefix,
+            lambda h, w, s, k, v: [p * (s * (h @ w.T).sigmoid())[..., None] for p in (k, gated(h, w, s, k, v)[0])],
+            "once more",
+        ),
         (exercises.check_gated_prefix, e3(alpha=torch.cos), "α = σ(hW) is [b, l]"),
         (exercises.check_count_parameters, count_with(prefix=1), "two prefixes"),
         (exercises.check_count_parameters, count_with(gate=2), "counts once"),
@@ -337,6 +354,18 @@ def dead_with(key=lambda k, v, w, s: s, value=lambda k, v, w, s: s, weight=None,
             "still has its W",
         ),
         (exercises.check_count_parameters, lambda L, l, d, t, g, i: 3 * L * l * d + L, "takes λ away"),
+        (exercises.check_count_parameters, lambda L, *given: counted(1, *given), "there are L of them"),
+        (exercises.check_count_parameters, lambda L, l, d, *given: counted(L, l, 768, *given), "fixed at 768"),
+        (
+            exercises.check_count_parameters,
+            lambda L, l, d, t, g, i: counted(L, l, d, t, t and g, i),
+            "a switch of its own",
+        ),
+        (
+            exercises.check_count_parameters,
+            lambda L, l, d, t, g, i: counted(L, l, d, True, g, i if t else "none"),
+            "and with it w",
+        ),
         (exercises.check_count_parameters, lambda L, l, d, t, g, i: 7, "count one layer"),
         (exercises.check_unfold, lambda k, v, w, s: unfolded(k, v, w, 1 / s), "multiplied in once more"),
         (
@@ -355,6 +384,9 @@ def dead_with(key=lambda k, v, w, s: s, value=lambda k, v, w, s: s, weight=None,
         (exercises.check_unfold, lambda k, v, w, s: [p / (s * w.sigmoid()) for p in (k, v)], "row of P"),
         (exercises.check_unfold, lambda k, v, w, s: [p - (s * w.sigmoid())[:, None] for p in (k, v)], "don't subtract"),
         (exercises.check_unfold, lambda k, v, w, s: (2 * k, 2 * v), "½ only where w = 0; here w is given; λ"),
+        (exercises.check_unfold, lambda k, v, w, s: (unfolded(k, v, w, s)[0], v / s), "α is left out on the values"),
+        (exercises.check_unfold, lambda k, v, w, s: unfolded(k, v, w, s.sign() * s.abs().clamp(min=0.1)), "small"),
+        (exercises.check_unfold, lambda *given: torch.stack(unfolded(*given)), "made into one"),
         (exercises.check_unfold, lambda k, v, w, s: (k + 1, v), "solve for P"),
         (exercises.check_dead, dead_with(scale=lambda k, v, w, s: s or (k and v)), "doesn't kill λ"),
         (exercises.check_dead, dead_with(scale=lambda k, v, w, s: False), "P = 0 kills λ"),
@@ -390,6 +422,25 @@ def dead_with(key=lambda k, v, w, s: s, value=lambda k, v, w, s: s, weight=None,
             lambda k, v, w, s: {"key", "value", "weight"} if s == 0 else dead(k, v, w, s),
             "come together",
         ),
+        (
+            exercises.check_dead,
+            lambda *given: (
+                dead(*given)
+                | {n for n, t in zip(("key", "value", "weight", "scale"), given, strict=True) if not t.any()}
+            ),
+            "being 0 itself",
+        ),
+        (
+            exercises.check_dead,
+            lambda *given: {"key", "value", "weight", "scale"} if dead(*given) else set(),
+            "kills those",
+        ),
+        (exercises.check_dead, lambda k, v, w, s: dead(k + v, k + v, w, s), "not where their sum is"),
+        (exercises.check_dead, lambda k, v, w, s: dead(k * v, k * v, w, s), "not where their product is"),
+        (exercises.check_dead, lambda k, v, w, s: dead(k.max() > 0, v.max() > 0, w, s), "negative is not 0"),
+        (exercises.check_dead, lambda k, v, w, s: dead(k * (k.abs() > 1e-9), v * (v.abs() > 1e-9), w, s), "small"),
+        (exercises.check_dead, lambda k, v, w, s: dead(k, v, w, s * (s.abs() > 1e-9)), "1e-15"),
+        (exercises.check_dead, lambda k, v, w, s: dead(k, v, w, int(s)), "int()"),
         (exercises.check_dead, lambda *given: "scale", "where nothing is 0"),
         (exercises.check_apt_attention, slip(project=True), "not projected"),
         (exercises.check_apt_attention, slip(first="zero"), "reads position 0"),
@@ -417,6 +468,19 @@ def dead_with(key=lambda k, v, w, s: s, value=lambda k, v, w, s: s, weight=None,
             exercises.check_apt_attention,
             slip(first="zero", factor=lambda d, h: d**-0.5),
             "elsewhere; the scores are divided by √d",
+        ),
+        (exercises.check_apt_attention, lambda x, m, p, q, h: apt_fused(x, m, p, q, 2), "fixed at 2"),
+        (exercises.check_apt_attention, lambda x, m, p, q, h: apt_fused(x, m, p, q, x.shape[2] // h), "not their size"),
+        (exercises.check_apt_attention, slip(alpha=lambda t: torch.full_like(t, 0.5)), "½ only where W = 0"),
+        (exercises.check_apt_attention, slip(alpha=lambda t: t[:1].expand_as(t).sigmoid()), "by the first one's"),
+        (exercises.check_apt_attention, slip(fill=lambda s, real: s.softmax(-1) * real), "set to 0 after the softmax"),
+        (exercises.check_apt_attention, slip(fill=lambda s, real: (s * real).softmax(-1)), "e⁰ = 1"),
+        (exercises.check_apt_attention, slip(fill=lambda s, real: (s - 10.0 * ~real).softmax(-1)), "lowered by 10"),
+        (exercises.check_apt_attention, lambda x, m, p, q, h: apt_fused(x, m.bool(), p, q, h), "may be None"),
+        (
+            exercises.check_apt_attention,
+            lambda x, m, p, q, h: apt_fused(x if m is None else x * m[..., None], m, p, q, h, no_mask=True),
+            "a zero vector still",
         ),
         (exercises.check_apt_attention, slip(alpha=lambda t: 0.5 + t), "the token gate"),
         (exercises.check_apt_attention, lambda *given: apt_fused(*given)[:, 0], "shape"),

@@ -115,6 +115,10 @@ def test_right_answers_pass_in_any_style(check, answer, capsys):
     assert capsys.readouterr().out == "✓ right\n"
 
 
+def each(x):
+    return x.flatten(1).norm(dim=1)
+
+
 def greedy(student, teacher):
     left, order = list(range(len(student))), []
     for token in teacher:
@@ -183,6 +187,14 @@ def whole(key, value):
         (ERROR, lambda a, b: torch.abs(a.norm() - b.norm()) / b.norm(), "difference of the two norms"),
         (ERROR, lambda a, b: (a - b).sum().abs() / b.norm(), "signed numbers cancel"),
         (ERROR, lambda a, b: ((a - b).norm(dim=-1) / b.norm(dim=-1)).mean(), "one ratio a token"),
+        (ERROR, lambda a, b: (each(a - b) / each(b))[each(b) > 0].mean(), "where b is not 0"),
+        (ERROR, lambda a, b: each(a - b).mean() / each(b).mean(), "means or sums of each example's norm"),
+        (ERROR, lambda a, b: (a - b)[each(b) > 0].norm() / b.norm(), "left out"),
+        (ERROR, lambda a, b: (each(a - b) / each(b)).median(), "median"),
+        (ERROR, lambda a, b: ((a - b).norm(dim=(1, 2)) / b.norm(dim=(1, 2))).max(), "fewer dimensions than three"),
+        (ERROR, lambda a, b: (a - b).norm() / max(b.norm(), 1.0), "no floor"),
+        (ERROR, lambda a, b: (a - b).norm() / max(a.norm(), b.norm()), "larger of two"),
+        (ERROR, lambda a, b: (a - b).norm() / b.norm() * 100, "per cent"),
         (ERROR, lambda a, b: 0.5, "squared and added up"),
         (ERROR, lambda a, b: None, "returns None"),
         (MATCH, lambda s, t: assigned(torch.cdist(s, t) ** 2), "inverse order"),
@@ -206,6 +218,9 @@ def whole(key, value):
         (MATCH, lambda s, t: s[order_by_trying(s, t)], "not the order"),
         (MATCH, lambda s, t: order_by_trying(s, t) + 1, "counts from 0"),
         (MATCH, lambda s, t: list(range(len(s))), "nothing is reordered"),
+        (MATCH, lambda s, t: assigned(torch.cdist(t, torch.nn.functional.normalize(s)) ** 2), "the student's must not"),
+        (MATCH, lambda s, t: assigned(torch.cdist(torch.nn.functional.normalize(t), s) ** 2), "the teacher's must not"),
+        (MATCH, lambda s, t: order_by_trying(s, t) if len(s) < 6 else greedy_pairs(s, t), "of 6 tokens"),
         (MATCH, lambda s, t: order_by_trying(s, t).float(), "dtype"),
         (MATCH, lambda s, t: linear_sum_assignment(torch.cdist(t, s) ** 2), "tensor is expected"),
         (CANONICAL, lambda s, k, v: (s * whole(k, v), k / whole(k, v), v / whole(k, v)), "λ must be positive"),
@@ -238,6 +253,14 @@ def whole(key, value):
             CANONICAL,
             lambda s, k, v: (s.abs() * whole(k, v), s.sign() * k / whole(k, v), v / whole(k, v)),
             "only P_k ch",
+        ),
+        (CANONICAL, lambda s, k, v: with_size(whole(k, v).clamp(min=1), s, k, v), "no floor"),
+        (CANONICAL, lambda s, k, v: (-s * whole(k, v), -k / whole(k, v), -v / whole(k, v)), "where λ was positive"),
+        (CANONICAL, lambda s, k, v: with_size((k**2 + v**2).mean() ** 0.5 / 2**0.5, s, k, v), "mean square"),
+        (
+            CANONICAL,
+            lambda s, k, v: (s.abs() * whole(k, v), s.sign() * k / k.norm() / 2**0.5, s.sign() * v / v.norm() / 2**0.5),
+            "not each √½",
         ),
         (CANONICAL, lambda s, k, v: canonical_by_sums(s, k, v)[1:], "3 values are expected"),
         (RECOVERABLE, recoverable_as_list(True).__class__, "TypeError"),

@@ -38,8 +38,8 @@ def _joint(rest: Tensor, b: Tensor, norms: Callable) -> Tensor:
 # How the norm of every example is taken: some ways fail where a set has fewer dimensions than three.
 NORMS = {
     "": lambda x: x.flatten(1).norm(dim=1) if x.ndim > 1 else x.abs(),
-    "a set may have one dimension only": lambda x: x.flatten(1).norm(dim=1),
-    "a set may have fewer dimensions than three": lambda x: x.square().sum(dim=(1, 2)).sqrt(),
+    "and a set may have only one dimension": lambda x: x.flatten(1).norm(dim=1),
+    "and a set may have fewer dimensions than three": lambda x: x.square().sum(dim=(1, 2)).sqrt(),
 }
 # Each example by itself, from the differences, b and one of these norms.
 EXAMPLES = {
@@ -133,7 +133,7 @@ def check_relative_error(answer: Callable[[Tensor, Tensor], float]) -> bool:
         "norms over the last dimension leave one ratio a token; take the norm over everything": lambda a, b: (
             (a - b).norm(dim=-1) / b.norm(dim=-1)
         ).mean(),
-        "a small ‖b‖ divides like any other: no floor below it, and nothing added to it": lambda a, b: (
+        "a small ‖b‖ divides like any other: there is no floor below it": lambda a, b: (
             (a - b).norm() / b.norm().clamp(min=1)
         ),
         "nothing is added to ‖b‖ before it divides": lambda a, b: (a - b).norm() / (1 + b.norm()),
@@ -145,7 +145,7 @@ def check_relative_error(answer: Callable[[Tensor, Tensor], float]) -> bool:
         ),
         "a difference of signed numbers cancels; square before adding up": lambda a, b: (a - b).sum().abs() / b.norm(),
     }
-    mistakes |= combine(lambda norms, judge: lambda a, b: judge(a - b, b, norms), NORMS, {"": _joint} | EXAMPLES)
+    mistakes |= combine(lambda judge, norms: lambda a, b: judge(a - b, b, norms), {"": _joint} | EXAMPLES, NORMS)
     named = {message: _number(mistake) for message, mistake in mistakes.items()}
     return check(_number(answer), lambda a, b: ((a - b).norm() / b.norm()).item(), trials, named)
 
@@ -155,6 +155,10 @@ def _best_order(student: Tensor, teacher: Tensor, worth: Callable | None = None)
     worth = worth or (lambda a, b: (a - b).square().sum(dim=(1, 2)))
     orders = torch.tensor(list(permutations(range(len(student)))))
     return orders[worth(student[orders], teacher).argmin()]
+
+
+def _unsquared(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).norm(dim=-1).sum(dim=1)
 
 
 def _greedy(student: Tensor, teacher: Tensor, by_student: bool = False, nearest_pair: bool = False) -> Tensor:
@@ -194,7 +198,7 @@ def check_match_tokens(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
         ),
         ("a little noise must not change the order", (teacher[renumbered] + 0.05 * _draw(g, 5, 3), teacher)),
         (
-            "tokens may have one and the same nearest partner; each may be used only once",
+            "tokens may have one and the same nearest partner: then the smallest sum over all pairs decides",
             (crowd_student, crowd_teacher),
         ),
         ("what counts is the sum over all pairs, not each pair by itself", (line(1.1, 5.0, 0.8), line(0.0, 1.0, 1.2))),
@@ -244,7 +248,7 @@ def check_match_tokens(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
             lambda student, teacher: student[:, 0].argsort()[teacher[:, 0].argsort().argsort()]
         ),
         "the distances are added up there without being squared, and that can prefer another order": (
-            lambda student, teacher: _best_order(student, teacher, lambda a, b: (a - b).norm(dim=-1).sum(dim=1))
+            lambda student, teacher: _best_order(student, teacher, _unsquared)
         ),
         "that is the inverse order, and the distances are not squared before they are added up": (
             lambda student, teacher: _best_order(
@@ -265,11 +269,11 @@ def check_match_tokens(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
                 student, teacher, lambda a, b: -torch.cosine_similarity(a, b.expand_as(a), dim=-1).sum(dim=1)
             )
         ),
-        "distances are those of the tokens as they are: nothing is brought to one length or spread before": (
+        "distances are those of the tokens as they are: the student's must not be brought to length 1 before": (
             lambda student, teacher: _best_order(F.normalize(student, dim=1), teacher)
         ),
-        "the tokens are compared as they are: each number's mean and spread are not taken out before": (
-            lambda student, teacher: _best_order(*((x - x.mean(dim=0)) / x.std(dim=0) for x in (student, teacher)))
+        "distances are those of the tokens as they are: the teacher's must not be brought to length 1 before": (
+            lambda student, teacher: _best_order(student, F.normalize(teacher, dim=1))
         ),
         "that order makes the total largest: the smallest is asked for": (
             lambda student, teacher: _best_order(student, teacher, lambda a, b: -(a - b).square().sum(dim=(1, 2)))
@@ -299,7 +303,7 @@ def check_match_tokens(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
 
 
 # Seeds and widths of six tokens: see _far_apart.
-SIX = ((0, 0),)
+SIX = ((16, 2), (58, 3), (110, 3), (36, 5), (45, 5), (152, 5))
 
 
 def _far_apart(seed: int, width: int, count: int = 5) -> tuple[Tensor, Tensor]:
@@ -338,7 +342,7 @@ def check_canonical(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Ten
         ("one token is a prefix too", (number(1.0), _draw(g, 1, 5), _draw(g, 1, 5))),
     ]
 
-    mistakes = CANONICAL | combine(_standard_form, DIVIDE, SCALE, SIGN)
+    mistakes = CANONICAL | combine(_standard_form, DIVIDE, SCALE, SIGN, at_most=3)
     named = {
         message: (lambda s, k, v, mistake=mistake: _without_sign_trouble(mistake(s, k, v)))
         for message, mistake in mistakes.items()

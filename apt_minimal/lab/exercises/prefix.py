@@ -50,7 +50,8 @@ def _prefix_attention(query, key, value, prefix_key, prefix_value, mask=None):
 
 
 def _far_apart(q: float, k: float, make: torch.Generator) -> tuple:
-    """Arguments of 3.1 whose seen scores are about −q k / 2 in example 1 and q k / 2 in example 2, the hidden opposite.
+    """Arguments of 3.1 whose seen scores are about −q k / 2 in example 1 and q k / 2 in example 2, the hidden opposite;
+    the last query of each is the other way round.
 
     Queries and keys are whole numbers and d_h is 4, so that the scores are exact.
     """
@@ -59,6 +60,7 @@ def _far_apart(q: float, k: float, make: torch.Generator) -> tuple:
     prefix_key = torch.randint(-2, 3, (l, h * d_h), generator=make).float()
     mask = torch.tensor([[False, True, True], [True, True, False]])[:, None, None]
     query[0, ..., 0], query[1, ..., 0], prefix_key[:, ::d_h] = q, -q, -k
+    query[:, :, -1, 0] *= -1
     key[..., 0] = torch.where(mask[:, 0], -k, k)
     value, prefix_value = (torch.randn(shape, generator=make) for shape in (key.shape, prefix_key.shape))
     return query, key, value, prefix_key, prefix_value, mask
@@ -449,6 +451,7 @@ def check_can_a_prefix(answer: Callable[[Tensor, Tensor], bool]) -> bool:
             even,
             [1 / 8, 1 / 8, 1 / 16, 1 / 16],
         ),
+        ("two equal weights are equal no more", [1 / 2, 1 / 2], [1 / 4, 17 / 64]),
         ("one weight is a little too large", even, [1 / 8, 1 / 8, 1 / 8, 33 / 256]),
         (
             "all weights are small after, and one is twice what it should be",
