@@ -106,11 +106,11 @@ def test_an_exercise_without_a_solution_is_named(lesson, solutions):
 
 
 def test_slides_quote_code_and_figures_from_lessons(lesson):
-    text = "# Title\n\n---\n## Two\n{{code 01_it/cell-02}}\n{{figure 01_it/exercise-1-1}}\nmore\n"
+    text = "# Title\n\n---\n## Two\n{{code 01_it/cell-02}}\n{{figure 01_it/exercise-1-1}}\nmore\n\nNote: Say this.\n"
     made = editions.slides(text, {"01_it": lesson})
     kinds = [cell.metadata.slideshow.slide_type for cell in made.cells]
-    assert kinds == ["slide", "slide", "-", "-", "-"]
-    assert sources(made) == ["# Title", "## Two", "x = 1", "raise NotImplementedError", "more"]
+    assert kinds == ["slide", "slide", "-", "-", "-", "notes"]
+    assert sources(made) == ["# Title", "## Two", "x = 1", "raise NotImplementedError", "more", "Note: Say this."]
     assert [cell.metadata.get("tags") for cell in made.cells[2:4]] == [[], ["no-input"]]
 
 
@@ -127,8 +127,8 @@ def test_one_command_writes_both_editions_and_the_slides(tmp_path):
         assert {path.name for path in (tmp_path / edition).iterdir()} == lessons | {"questions.md"}
     solved = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "instructor").glob("*.ipynb"))
     open_ = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "student").glob("*.ipynb"))
-    assert "raise NotImplementedError" not in solved and "solved = exercises." not in solved
-    assert "assert exercises." not in open_ and '"image/png"' not in open_
+    assert '"    raise NotImplementedError' not in solved and "solved = exercises." not in solved
+    assert '"    raise NotImplementedError' in open_ and "assert exercises." not in open_ and '"image/png"' not in open_
     page = (tmp_path / "lecture.slides.html").read_text(encoding="utf-8")
     assert page.count("<section") > 20 and "data:image/png" in page
 

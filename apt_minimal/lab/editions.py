@@ -59,7 +59,8 @@ def without_key(questions: str) -> str:
 def slides(text: str, lessons: dict[str, NotebookNode]) -> NotebookNode:
     """The lecture as a notebook for nbconvert: slides lie between lines `---`.
 
-    A line `{{code 03_prefix/ID}}` stands for that cell of that lesson, `{{figure 03_prefix/ID}}` for its outputs alone.
+    A line `{{code 03_prefix/ID}}` stands for that cell of that lesson, `{{figure 03_prefix/ID}}` for its outputs alone,
+    and a paragraph that begins with `Note:` is for the speaker.
 
     Raises:
         ValueError: there is no such lesson or cell.
@@ -67,10 +68,11 @@ def slides(text: str, lessons: dict[str, NotebookNode]) -> NotebookNode:
     cells = []
     for slide in re.split(r"^---$", text, flags=re.MULTILINE):
         kind = "slide"  # the first piece begins a slide, the others ("-") go on with it
-        for piece in re.split(r"^(\{\{.*\}\})$", slide, flags=re.MULTILINE):
+        for piece in re.split(r"^(\{\{.*\}\}|Note: .*)$", slide, flags=re.MULTILINE):
             if piece.strip():
                 cell = _quoted(piece, lessons) if piece.startswith("{{") else new_markdown_cell(piece.strip())
-                cell.metadata["slideshow"] = {"slide_type": kind}
+                spoken = piece.startswith("Note: ")
+                cell.metadata["slideshow"] = {"slide_type": "notes" if spoken else kind}
                 cell.id = f"slide-{len(cells) + 1:03}"  # its own would collide where a cell is quoted twice
                 cells.append(cell)
                 kind = "-"
@@ -94,7 +96,10 @@ def _write_slides(notebook: NotebookNode, file: Path) -> None:
     config.SlidesExporter.reveal_transition = "none"
     config.SlidesExporter.exclude_input_prompt = config.SlidesExporter.exclude_output_prompt = True
     html, _ = SlidesExporter(config=config).from_notebook_node(notebook)
-    file.write_text(html, encoding="utf-8")
+    narrow = (
+        "<style>.reveal .highlight pre { font-size: 75% !important }</style>"  # a lesson's line of code fits on a slide
+    )
+    file.write_text(html.replace("</head>", narrow + "</head>", 1), encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -451,8 +451,8 @@ def check_can_a_prefix(answer: Callable[[Tensor, Tensor], bool]) -> bool:
             even,
             [1 / 8, 1 / 8, 1 / 16, 1 / 16],
         ),
-        ("two equal weights are equal no more", [1 / 2, 1 / 2], [1 / 4, 17 / 64]),
         ("one weight is a little too large", even, [1 / 8, 1 / 8, 1 / 8, 33 / 256]),
+        ("two equal weights are equal no more", [1 / 2, 1 / 2], [1 / 4, 17 / 64]),
         (
             "all weights are small after, and one is twice what it should be",
             before,
