@@ -96,9 +96,8 @@ def _write_slides(notebook: NotebookNode, file: Path) -> None:
     config.SlidesExporter.reveal_transition = "none"
     config.SlidesExporter.exclude_input_prompt = config.SlidesExporter.exclude_output_prompt = True
     html, _ = SlidesExporter(config=config).from_notebook_node(notebook)
-    narrow = (
-        "<style>.reveal .highlight pre { font-size: 75% !important }</style>"  # a lesson's line of code fits on a slide
-    )
+    # A line of code in a lesson is longer than a slide is wide.
+    narrow = "<style>.reveal .highlight pre { font-size: 75% !important }</style>"
     file.write_text(html.replace("</head>", narrow + "</head>", 1), encoding="utf-8")
 
 

@@ -162,6 +162,11 @@ RIGHT_4_2 = {
 
 
 WRONG_4_2 = {
+    "counts_entries_not_0": ("counts what is not 0", lambda x, m: filled(x, m).sum(1) / filled(x, m).ne(0).sum(1)),
+    "counts_tokens_not_0": (
+        "a real token of zeros is not counted",
+        lambda x, m: filled(x, m).sum(1) / filled(x, m).ne(0).any(-1).sum(1, keepdim=True),
+    ),
     "multiplied": (
         "padding multiplied by 0: NaN stays",
         lambda x, m: (x * m.to(x.dtype)[..., None]).sum(1) / count(m),
@@ -594,6 +599,14 @@ def nan_padding(*shape):
 
 
 WRONG_4_5 = {
+    "one_side_at_a_time": (
+        "never pads both sides at once",
+        reader([(0, 1), (1, 0), (0, 3), (3, 0), (0, 5), (5, 0)], large),
+    ),
+    "size_of_mean": (
+        "averages the changes before it takes their size",
+        reader(ALL_SIDES, large, moved=lambda a, b: bool((a - b).mean().abs() > 1e-5)),
+    ),
     "always_safe": ("calls every gate safe", lambda gate: False),
     "right_only": ("no padding on the left", reader([(0, r) for r in range(6)], large)),
     "left_only": ("no padding on the right", reader([(n, 0) for n in range(6)], large)),

@@ -237,6 +237,12 @@ def unfolded(gate=lambda w, s: s * w.sigmoid(), rows=lambda gate: gate[:, None])
 
 
 WRONG_5_3 = {
+    "eps": ("an eps in the divisor", unfolded(lambda w, s: s * w.sigmoid() + 1e-8)),
+    "tiny_scale_left": (
+        "a very small λ is taken for 0, and nothing is done",
+        lambda k, v, w, s: (k, v) if s.abs() < 1e-4 else unfolded()(k, v, w, s),
+    ),
+    "alpha_clamped": ("a small α is taken for 0.01", unfolded(lambda w, s: s * w.sigmoid().clamp(min=0.01))),
     "no_scale_key_only": ("λ is forgotten, and the value is left", lambda k, v, w, s: (k / w.sigmoid()[:, None], v)),
     "half": ("α taken for ½", unfolded(lambda w, s: (s / 2).expand(len(w)))),
     "folded": ("folds where it is to unfold", unfolded(lambda w, s: 1 / (s * w.sigmoid()))),
@@ -330,6 +336,8 @@ def deadly(
 
 
 WRONG_5_4 = {
+    "largest_0": ("a largest entry of 0 is taken for zeros", deadly(zero=lambda p: p.max() == 0)),
+    "smallest_0": ("a smallest entry of 0 is taken for zeros", deadly(zero=lambda p: p.min() == 0)),
     "alive": ("the living, not the dead", lambda *x: {"key", "value", "weight", "scale"} - dead_by_cases(*x)),
     "own_zeros": (
         "what is 0 itself is called dead",
@@ -509,6 +517,12 @@ def with_heads(heads_of):
 
 
 WRONG_5_5 = {
+    "merged_by_reshape": (
+        "[b, h, n, e] is reshaped to [b, n, d]",
+        lambda x, mask, projections, prefix, heads: rearrange(
+            apt()(x, mask, projections, prefix, heads), "b n (h e) -> b h n e", h=heads
+        ).reshape(x.shape),
+    ),
     "position_0_mask_ignored": (
         "the gate reads position 0, and padding is attended to",
         lambda x, mask, *rest: apt()(x, None, *rest),

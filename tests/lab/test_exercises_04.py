@@ -239,15 +239,16 @@ def over_queries(query, key, value, prefix_key, prefix_value, keep):
 # 4.5
 
 
-def padded(gate, sides=("right", "left"), fill=None, extra=3, tolerance=1e-5, words=6):
+def padded(gate, sides=("right", "left", "both"), fill=None, extra=3, tolerance=1e-5, words=6):
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(2, words, 8, generator=generator)
     blank = torch.randn(2, extra, 8, generator=generator) if fill is None else torch.full((2, extra, 8), fill)
     alone = gate(x, None)
     real, none = torch.ones(2, words), torch.zeros(2, extra)
     for side in sides:
-        order = slice(None, None, 1 if side == "right" else -1)
-        alpha = gate(torch.cat([x, blank][order], 1), torch.cat([real, none][order], 1))
+        before, after = side != "right", side != "left"
+        states, mask = [blank] * before + [x] + [blank] * after, [none] * before + [real] + [none] * after
+        alpha = gate(torch.cat(states, 1), torch.cat(mask, 1))
         if (alpha - alone).abs().max() > tolerance:
             return True
     return False

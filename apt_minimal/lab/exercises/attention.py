@@ -91,6 +91,12 @@ _NORMALISED = {
     "a row's largest score is subtracted only if above 0: where all lie far below, their e^… are 0, and 0/0 is NaN": (
         lambda s: _exp_over_sum(s, s.amax(-1, keepdim=True).clamp(min=0))
     ),
+    "a row's mean (or least) score is subtracted, not its largest: where they lie far apart, e^… still overflows": (
+        lambda s: _exp_over_sum(s, s.mean(-1, keepdim=True))
+    ),
+    "the largest score over the queries is subtracted; it must be the largest of the row, over the keys": (
+        lambda s: _exp_over_sum(s, s.amax(-2, keepdim=True))
+    ),
 }
 
 
@@ -221,7 +227,7 @@ def check_attention(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> bool:
         return tuple(torch.randn(b, length, h, d_h, generator=generator) for length in (n, k, k))
 
     def extreme(signs, scores):
-        values = torch.randn(2, 3, 3, 16, generator=generator)
+        values = torch.randn(2, len(scores), 3, 16, generator=generator)
         return *map(_heads_third, _extremes(signs, scores)), values
 
     attend = "softmax(q Kᵀ / √d_h) V, each head for itself: compare the shapes after each step with [b, n, h, d_h]"
@@ -241,6 +247,10 @@ def check_attention(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> bool:
         ("where all scores lie near −150, e^… must not be 0 for all of them", extreme((-1, -1), (150, 140, 130))),
         ("where all scores lie near −500, e^… must not be 0 for all of them", extreme((-1, -1), (500, 490, 480))),
         ("another precision must work too", tuple(x.double() for x in trial(2, 3, 5, 4, 2))),
+        (
+            "the scores of one row may lie as far apart as 500 and −500",
+            extreme((1, 1), (500, -460, -470, -480, -490, -500)),
+        ),
     ]
     return check(answer, plain, trials, mistakes)
 
@@ -293,6 +303,9 @@ _FILLS = {
     ),
     "hidden scores get a very large positive number: then only padding is seen": (
         lambda s, hidden, softmax, low: softmax(s.masked_fill(hidden, 1e9))
+    ),
+    "0 is taken to mean hidden: a real key may score exactly 0 as well, as one of zeros does": (
+        lambda s, hidden, softmax, low: softmax(s.masked_fill(hidden | (s == 0), low))
     ),
     "0 · ∞ is NaN: a mask times −∞ spoils the scores that are not hidden; set them with masked_fill": (
         lambda s, hidden, softmax, low: softmax(s + hidden.to(s.dtype) * float("-inf"))
@@ -383,6 +396,8 @@ def check_masked_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor], Te
         values = torch.randn(2, 3, len(scores), 16, generator=generator)
         return *_extremes(signs, scores), values, torch.tensor(rows).bool()
 
+    zero_key = trial(2, 3, 4, 5, 6, [1, 1, 1, 0, 0], [0, 1, 1, 1, 0])
+    zero_key[1][:, :, 1] = 0.0
     trials = [
         (
             "hidden keys must get a weight of exactly 0, and the others must sum to 1",
@@ -415,13 +430,18 @@ def check_masked_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor], Te
         ),
         ("one example, all padding: its queries may look nowhere, and must give zeros", trial(1, 2, 3, 4, 5, [0] * 4)),
         (
-            "scores may lie near −500: what hides a key must put it below any of them",
+            "scores may lie near −500: what hides a key must put it below any of them, and their e^… must not all be 0",
             extreme((-1, -1, -1, -1), (500, 500, 500), [1, 0, 0], [0, 0, 1]),
         ),
         (
             "hidden scores may lie near 500, real ones near −500: hidden keys must go before their e^… enter a sum",
             extreme((-1, 1, -1, 1), (500, -500, 490, -490, -480), [1, 0, 0, 0, 0], [1, 0, 1, 0, 0]),
         ),
+        (
+            "the scores of one query's real keys may lie as far apart as 500 and −500",
+            extreme((1, 1, 1), (500, -460, -470, -480, -490, -500), [1] * 6, [1, 1, 1, 1, 1, 0]),
+        ),
+        ("a real key may be all zeros: its score is 0, and e^0 = 1 counts", zero_key),
     ]
     return check(answer, right, trials, mistakes)
 

@@ -103,10 +103,14 @@ def _norm(axes: Callable, centre: bool, variance: Callable, size: Callable, affi
     return norm
 
 
-def _norm_without_keepdim(unbiased: bool, mean: bool = False, variance: bool = False) -> Callable:
+def _norm_without_keepdim(unbiased: bool | None, mean: bool = False, variance: bool = False) -> Callable:
+    """`unbiased`: of torch's variance; None: the variance is the mean of the squared deviations, as in the lesson."""
+
     def norm(x, weight, bias, eps):
         deviation = x - x.mean(-1, keepdim=mean)
-        return deviation / (x.var(-1, unbiased=unbiased, keepdim=variance) + eps).sqrt() * weight + bias
+        square = deviation if unbiased is None else x - x.mean(-1, keepdim=True)
+        v = (square**2).sum(-1, keepdim=variance) / (x.shape[-1] - bool(unbiased))
+        return deviation / (v + eps).sqrt() * weight + bias
 
     return norm
 
@@ -117,7 +121,9 @@ def check_layer_norm(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) 
     more = {
         kept("mean and variance line"): _norm_without_keepdim(False),
         kept("mean and variance line") + "; the variance is the biased one: divide by d": _norm_without_keepdim(True),
+        kept("mean and variance, of these deviations, line"): _norm_without_keepdim(None),
         kept("the mean lines"): _norm_without_keepdim(False, variance=True),
+        kept("the mean, and so the deviations, lines"): _norm_without_keepdim(None, variance=True),
         kept("the variance lines"): _norm_without_keepdim(False, mean=True),
         "normalise first: weight and bias come after the division": (
             lambda x, w, b, eps: F.layer_norm(x * w + b, x.shape[-1:], None, None, eps)
@@ -212,7 +218,7 @@ _TYPES = {
     "types 0 and 1 are swapped, and so every token is of type 1 where none are given": lambda t, k, table: table[1 - k],
     "each token has its own type; yours takes that of its example's first": lambda t, k, table: table[k[:, :1]],
     "each example has its own types; yours takes the first example's": lambda t, k, table: table[k[:1]],
-    "a type is a row of token_type; don't multiply by it": lambda t, k, table: table[1] * k[..., None],
+    "type 0 has a vector, too; yours adds one for type 1 only": lambda t, k, table: table[1] * k[..., None],
 }
 _LATE = "the norm comes after the whole sum: "
 _SUMS = {
@@ -270,6 +276,7 @@ def check_embed(answer: Callable) -> bool:
         trial(none, (2, 5), None, 6),
         trial("an id of 0 is a token like any other", [[3, 0, 5, 0, 0, 7], [0, 4, 4, 0, 2, 0]], "pair"),
         trial("one example may be all of type 0, another not", (3, 4), [[0] * 4, [0, 0, 1, 1], [0, 1, 1, 1]]),
+        trial("token_type_ids may be given and all be 0: type 0 has a vector, too", (2, 3), [[0] * 3] * 2),
         trial("there may be as many examples as tokens: positions go along the sentence", (4, 4), "mixed", 4),
         trial("a longer sentence", (2, 24), "pair", 3),
         trial("one example: return [b, n, d] all the same", (1, 6), "pair", 3),
@@ -552,6 +559,7 @@ _POSITION_MISTAKES = {
     "BERT begins at 0; yours is RoBERTa's numbering": lambda m: m.long().cumsum(1) * m.long() + 1,
     "positions are integers: a table has no row 1.0": lambda m: _numbered(m).float(),
     "int8 holds numbers up to 127; positions go beyond": lambda m: _numbered(m).to(torch.int8),
+    "uint8 holds numbers up to 255; positions go beyond": lambda m: _numbered(m).to(torch.uint8),
     "one row for each example, [b, n]: with padding they differ": lambda m: torch.arange(m.shape[1]),
     "this is the mask": lambda m: m,
     "this is the mask, as integers": lambda m: m.long(),
@@ -567,7 +575,7 @@ def check_position_ids(answer: Callable[[Tensor], Tensor]) -> bool:
         "there may be as many examples as tokens": [[0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]],
         "an example may have one real token": [[0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0]],
         "one example of one token": [[1]],
-        "a long sentence": [[0] * 3 + [1] * 137, [1] * 140],
+        "a long sentence": [[0] * 3 + [1] * 297, [1] * 300],
         "the mask may be boolean": [[False, False, True, True, True], [False, True, True, False, False]],
     }
     return check(answer, _numbered, [(hint, (torch.tensor(m),)) for hint, m in trials.items()], _POSITION_MISTAKES)

@@ -298,6 +298,10 @@ def check_unfold(answer: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor
         ],
         "an axis of size 1 stays: the shape is [l, d] also where l is 1": lambda *x: [p.squeeze() for p in right(*x)],
     }
+    for eps in (1e-8, 1e-6):
+        mistakes[f"λ is not 0, but may be as small as an eps such as {eps}: divide by λ · α as it is"] = (
+            lambda k, v, w, s, eps=eps: [p / (s * w.sigmoid() + eps)[:, None] for p in (k, v)]
+        )
     draw = _draw(53)
     trials = [
         (hint, (draw(l, d), draw(l, d), 1.5 * draw(l), torch.tensor(s)))
@@ -309,8 +313,13 @@ def check_unfold(answer: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor
             ("a prefix of one token is a prefix too", 1, 4, 0.7),
             ("λ may be small", 3, 5, 0.05),
             ("λ may be small and negative", 3, 5, -0.01),
+            ("λ may be very small: it is not 0", 3, 5, 1e-6),
         )
     ]
+    some_shut = torch.tensor([-5.0, 0.0, 4.0])
+    trials.append(
+        ("an α may be small, and is divided out all the same", (draw(3, 5), draw(3, 5), some_shut, torch.tensor(0.7)))
+    )
     return check(_pair(answer), right, trials, mistakes | _ONE_TENSOR)
 
 
@@ -363,6 +372,8 @@ _ZERO = {  # what of P is taken for 0
     "only the first prefix token is looked at": lambda t: not t.flatten()[:3].any(),
     "entries that add up to 0 are not all 0": lambda t: bool(t.sum() == 0),
     "negative is not 0: look at each entry's size, not at the largest entry": lambda t: bool(t.max() <= 0),
+    "a largest entry of 0 is not enough: the others may be negative": lambda t: bool(t.max() == 0),
+    "a smallest entry of 0 is not enough: the others may be positive": lambda t: bool(t.min() == 0),
 }
 _NAMES = ("key", "value", "weight", "scale")
 
@@ -445,6 +456,8 @@ def check_dead(answer: Callable[[Tensor, Tensor, Tensor, Tensor], set[str]]) -> 
         ("entries that cancel are not 0", changed(lambda t: torch.stack([t[0].sign(), -t[0].sign()]), *matrices)),
         ("P_v = −P_k: neither is 0", (key, -key, weight, scale)),
         ("where all entries of P are negative, P is not 0", changed(lambda t: -t.abs(), *matrices)),
+        ("the largest entry of P may be 0, and P is not", changed(lambda t: -t.abs() * alternating, *matrices)),
+        ("the smallest entry of P may be 0, and P is not", changed(lambda t: t.abs() * alternating, *matrices)),
         ("a token with an empty key may have a value", (key * alternating, key * (1 - alternating), weight, scale)),
         ("one prefix token is a prefix too", start("key value", l=1)),
     ]
@@ -518,6 +531,14 @@ _RARE = {
     },
     "the heads are missing: this is one head over all d columns": {"heads_of": lambda d, h: 1},
     "the heads are put together the wrong way: side by side, head 0 first": {"merge": _INTERLEAVED},
+    "the heads are put together by a reshape alone: move the heads beside their columns first": {"merge": "reshape"},
+    "the heads are split by a reshape alone: cut the d columns, then move the heads in front of the tokens": {
+        "split": "reshape",
+    },
+    "the heads are split and put together by a reshape alone: each head has d/h columns of every token": {
+        "split": "reshape",
+        "merge": "reshape",
+    },
     "the number of heads is an argument; yours is fixed at 2": {"heads_of": lambda d, h: 2},
     "`heads` is the number of heads, not their size": {"heads_of": lambda d, h: d // h},
     "the softmax runs over the queries; each query's weights must add up to 1 over the keys": {"axis": -2},
@@ -580,7 +601,10 @@ def _apt(
     l = P_k.shape[1] if tokens is None else tokens
     key, value = torch.cat([P_k[:, :l], key], dim=1), torch.cat([P_v[:, :l], value], dim=1)
 
-    query, key, value = (rearrange(t, split, h=h) for t in (query, key, value))
+    query, key, value = (
+        t.reshape(len(x), h, -1, d // h) if split == "reshape" else rearrange(t, split, h=h)
+        for t in (query, key, value)
+    )
     scores = query @ key.mT / root(d, h)
     visible = F.pad(
         _real(x, mask, mask_as), (l, 0) if columns == "front" else (0, l), value=prefix_visible or mask is None
@@ -598,7 +622,8 @@ def _apt(
         weights = weights * ~hidden
     if gate_weights:
         weights = torch.cat([weights[..., :l] * (α * λ).mT.unsqueeze(1), weights[..., l:]], dim=-1)
-    return rearrange(weights @ value, merge)
+    heads_out = weights @ value
+    return heads_out.reshape(x.shape) if merge == "reshape" else rearrange(heads_out, merge)
 
 
 def check_apt_attention(answer: Callable[[Tensor, Tensor | None, list, dict, int], Tensor]) -> bool:

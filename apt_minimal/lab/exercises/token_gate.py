@@ -161,6 +161,12 @@ def check_masked_mean(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
         "divide by the number of real tokens: the mask says which these are, not what is finite": (
             lambda m, h: h.isfinite().all(dim=-1).sum(dim=1, keepdim=True)
         ),
+        "the mask says how many real tokens there are: a real token may hold zeros, and yours leaves these out": (
+            lambda m, h: _filled(h, m).ne(0).sum(dim=1)
+        ),
+        "the mask says how many real tokens there are: one that is 0 all over counts too": (
+            lambda m, h: _filled(h, m).ne(0).any(dim=-1).sum(dim=1, keepdim=True)
+        ),
         "an eps beside a small number of tokens moves the mean; each example has at least one": (
             lambda m, h: m.sum(dim=1, keepdim=True) + 1
         ),
@@ -174,8 +180,10 @@ def check_masked_mean(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
 
     draw = _draws(42)
 
-    def trial(hint, masks, d=4, dtype=torch.int64, padding=None):
+    def trial(hint, masks, d=4, dtype=torch.int64, padding=None, zeros=()):
         hidden, mask = draw(len(masks), len(masks[0]), d) + 1, torch.tensor(masks)
+        for place in zeros:
+            hidden[place] = 0.0
         if padding is not None:
             hidden = hidden.masked_fill(mask.eq(0).unsqueeze(-1), padding)
         return hint, (hidden, mask.to(dtype))
@@ -193,6 +201,8 @@ def check_masked_mean(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
         trial("padding may hold inf", [BOTH, NONE], padding=math.inf, dtype=torch.bool),
         trial("a batch may hold one example", [LEFT], d=3),
         trial("n = d, and a sentence may have one token", [[0, 0, 1]], d=3),
+        trial("a real token may hold zeros", [RIGHT, NONE], zeros=[(0, 1, 2), (1, 3, 0)]),
+        trial("a real token may be 0 all over", [BOTH, NONE], zeros=[(0, 2), (1, 3)]),
     ]
     return check(answer, mean_token, trials, combine(make, sums, divisors))
 
@@ -379,12 +389,22 @@ def check_remove_tokens(answer: Callable[..., Tensor]) -> bool:
     late = (
         "the mask comes after the softmax: where a removed token scores hundreds above the others, these are 0 by then"
     )
-    mistakes = combine(make, removals, scales, softmaxes) | {
+
+    def overflowing(query, key, value, prefix_key, prefix_value, keep):
+        scores = all_scores(query, key, prefix_key) / math.sqrt(query.shape[-1])
+        weights = scores.exp() * look(scores, keep)
+        return weights / weights.sum(dim=-1, keepdim=True) @ torch.cat([prefix_value, value], dim=1)
+
+    mistakes = {
+        "e^score overflows where a score is in the hundreds, and ∞ · 0 is NaN: mask scores, then softmax": overflowing,
+    }
+    mistakes |= combine(make, removals, scales, softmaxes) | {
         "the input tokens are masked too, and 0 is put where a query may look nowhere": (
             make(masked(words=False), scales[""], lambda s: s.softmax(dim=-1).nan_to_num())
         ),
         f"{late}, and 0/0 is NaN": masked_late(lambda w, total: w / total),
         f"{late} (an eps in the sum does not bring them back)": masked_late(lambda w, total: w / total.clamp(min=1e-9)),
+        f"{late} (an eps added to the sum does not bring them back)": masked_late(lambda w, total: w / (total + 1e-9)),
         "−inf belongs in the score: in the key it gives q · k either sign, or NaN": in_key(-math.inf),
         "−1e9 belongs in the score: in the key it gives q · k either sign, or NaN": in_key(-1e9),
     }
@@ -461,18 +481,25 @@ def check_reads_padding(answer: Callable[[Callable], bool]) -> bool:
     def last_row_leaks(h, m):
         return torch.stack([first_token(h, m), first_token(h, m), h.mean(dim=1)], dim=1)
 
+    def one_side(h, m):  # right if padding stands on one side
+        return _at(lambda m: m.eq(0).sum(dim=1).masked_fill(m[:, 0], 0))(h, m)
+
+    def opposite(h, m):  # h W is t, −t and 0
+        t = h[:, 0] @ weight[0].to(h.dtype)
+        return torch.stack([t, -t, 0 * t], dim=1).unsqueeze(-1) * (weight / weight.square().sum(dim=1, keepdim=True))
+
     mean = "the mean over everything is moved by padding unless it is like the words, and NaN > 1e-5 is False; α may"
     gates = [
         (f"{mean} rise or fall (abs): say True", lambda h, m: h.mean(dim=1), True),
         (f"{mean} fall or rise (abs): say True", lambda h, m: -h.mean(dim=1), True),
         ("a gate of the first real token is safe, given the right mask (1: real): say False", first_token, False),
+        ("a gate of the last real token is safe: say False", _last_real, False),
         (
             "the same number, rounded along two ways, differs in its last digits: allow a tolerance of 1e-5",
             rounded,
             False,
         ),
         ("a gate of the mean over real tokens is safe: say False", mean_token, False),
-        ("a gate of the last real token is safe: say False", _last_real, False),
         ("a gate that looks at nothing is safe: say False", lambda h, m: torch.ones_like(h[:, 0]), False),
         (
             "0 · NaN is NaN, but a gate that multiplies padding by 0 is safe from ordinary numbers: say False",
@@ -510,6 +537,12 @@ def check_reads_padding(answer: Callable[[Callable], bool]) -> bool:
             last_row_leaks,
             True,
         ),
+        (
+            "a gate may be right for padding on one side, and wrong for padding on both: try both at once",
+            one_side,
+            True,
+        ),
+        ("one α may rise as another falls: take each change's size before you add or average them", opposite, True),
     ]
     wanted = {summarise: moved for _, summarise, moved in gates}
     trials = [(hint, (summarise,)) for hint, summarise, _ in gates]
