@@ -119,6 +119,18 @@ WRONG_1_1 = {
         "the largest score is looked for from 0 on: rows far below 0 underflow, 0/0",
         swapped(lambda *x: plain(*x, softmax=exp_less(lambda s: s.amax(-1, keepdim=True).clamp(min=0)))),
     ),
+    "mean_subtracted": (
+        "the row's mean is subtracted: overflow where scores lie far apart",
+        swapped(lambda *x: plain(*x, softmax=exp_less(lambda s: s.mean(-1, keepdim=True)))),
+    ),
+    "mean_subtracted_float64": (
+        "the same in float64: 500 and five of −500 are enough",
+        swapped(lambda *x: plain(*(y.double() for y in x), softmax=exp_less(lambda s: s.mean(-1, keepdim=True)))),
+    ),
+    "first_subtracted": (
+        "the first key's score is subtracted",
+        swapped(lambda *x: plain(*x, softmax=exp_less(lambda s: s[..., :1]))),
+    ),
     "squeezed": ("drops axes of size 1", lambda *x: attend_by_bmm(*x).squeeze()),
 }
 
@@ -225,7 +237,30 @@ def key_1_always_seen(query, key, value, mask):
     return fill(query, key, value, seen) @ value * mask.any(-1)[:, None, None, None]
 
 
+def mean_subtracted(query, key, value, mask):
+    mask = mask[:, None, None]
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    mean = (scores * mask).sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
+    e = (scores - mean).exp().masked_fill(~mask, 0.0)
+    return e @ value / e.sum(-1, keepdim=True).clamp(min=1e-30)
+
+
+def largest_of_all(query, key, value, mask):
+    hidden = ~mask[:, None, None]
+    scores = (query @ key.mT / math.sqrt(query.shape[-1])).masked_fill(hidden, -math.inf)
+    e = (scores - scores.max()).exp().masked_fill(hidden, 0.0)
+    return (e / e.sum(-1, keepdim=True)).nan_to_num() @ value
+
+
+def zero_is_hidden(query, key, value, mask):
+    scores = query @ key.mT / math.sqrt(query.shape[-1]) * mask[:, None, None]
+    return scores.masked_fill(scores == 0, -math.inf).softmax(-1).nan_to_num() @ value
+
+
 WRONG_1_2 = {
+    "mean_subtracted": ("the mean of the real scores is subtracted: overflow", mean_subtracted),
+    "largest_of_all": ("the largest of all real scores is subtracted: underflow in other rows", largest_of_all),
+    "zero_is_hidden": ("hidden scores made 0, then every 0 made −∞: a real key of zeros too", zero_is_hidden),
     "hides_queries": ("the mask hides queries", lambda q, k, v, m: fill(q, k, v, m | True) @ v * m[:, None, :, None]),
     "hides_queries_too": ("outputs of padding zeroed where n = k", hides_padding_queries),
     "upside_down": ("True hides", lambda q, k, v, m: masked_by_loop(q, k, v, ~m)),

@@ -235,6 +235,10 @@ WRONG_2_2 = {
         "places beyond the eighth are the eighth's",
         placed(lambda i, t: torch.arange(i.shape[1]).clamp_max(7)),
     ),
+    "zeros_add_nothing": (
+        "types that are given and all 0 add nothing",
+        lambda i, t, *x: x[-1](summed(i, t, *x[:-1]) - (x[2][0] if t is not None and not t.any() else 0)),
+    ),
     "zeros_are_none": ("first example of type 0: all are", as_none(lambda t: t is None or not t[0].any())),
 }
 
@@ -509,6 +513,7 @@ WRONG_2_5 = {
     "floats": ("floats", lambda m: (m.float().cumsum(1) - 1) * m),
     "compact": ("real tokens moved to the left", lambda m: count(m) * (count(m) < m.long().sum(1, keepdim=True))),
     "eight": ("no more than eight", lambda m: places_by_loops(m).clamp_max(7)),
+    "uint8": ("uint8: beyond 255 it begins at 0", integer(lambda m: ((m.cumsum(1) - 1) * m).to(torch.uint8))),
     "int8": ("int8: beyond 127 it begins at −128", integer(lambda m: ((m.cumsum(1) - 1) * m).to(torch.int8))),
 }
 

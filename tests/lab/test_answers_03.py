@@ -119,12 +119,14 @@ RIGHT_3_1 = {
 }
 
 
-def attend_with(scale=None, fill=-math.inf):
-    """An attention with a wrong scale or a wrong number for hidden scores."""
+def attend_with(scale=None, fill=-math.inf, lower=None):
+    """An attention with a wrong scale, or a wrong number for hidden scores or taken from them."""
 
     def attend(query, key, value, mask):
         scores = query @ key.mT / (math.sqrt(query.shape[-1]) if scale is None else scale(query))
-        weights = (scores if mask is None else scores.masked_fill(~mask, fill)).softmax(-1)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, fill) if lower is None else scores - lower * ~mask
+        weights = scores.softmax(-1)
         return weights @ value, weights
 
     return attend
@@ -157,6 +159,8 @@ WRONG_3_1 = {
     "mask_of_first_example": ("the first one's mask for all", e1(widen=where_mask(lambda m, l: wider(m[:1], l)))),
     "padding_on_the_right": ("takes lengths", e1(widen=where_mask(lambda m, l: wider(first_tokens_of(m), l)))),
     "fill_minus_30": ("hidden scores are −30, not −∞", e1(attend=attend_with(fill=-30.0))),
+    "fill_minus_500": ("hidden scores are −500, which seen ones may be", e1(attend=attend_with(fill=-500.0))),
+    "minus_1000": ("hidden scores are lowered by 1000: from 500 to −500", e1(attend=attend_with(lower=1000.0))),
     "mass_without_mask": ("the mass counts hidden tokens", mass_of_masked_input),
     "padded_queries_zero": ("the mask hides queries, too", padded_queries_zero),
     "values_interleaved": ("P_v is cut as (d_h h)", e1(cut_value=interleaved)),
@@ -249,6 +253,11 @@ def by_hand(largest, hide_late=False, dtype=torch.float32):
     return answer
 
 
+def mass_lowered(query, key, l, mask):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    return (scores if mask is None else scores - 2000.0 * ~mask).softmax(-1)[..., :l].sum(-1)
+
+
 WRONG_3_2 = {
     "one_too_few": ("l − 1 of the l tokens", soft(take=lambda w, l: w[..., : l - 1].sum(-1))),
     "three_tokens": ("l = 3 is written in", soft(take=lambda w, l: w[..., :3].sum(-1))),
@@ -265,6 +274,8 @@ WRONG_3_2 = {
     ),
     "padding_on_the_right": ("takes lengths", soft(keep=where_mask(lambda m, l: first_tokens_of(m)))),
     "fill_minus_100": ("hidden scores are −100, not −∞", soft(fill=-100.0)),
+    "fill_minus_1000": ("hidden scores are −1000, which seen ones may be", soft(fill=-1000.0)),
+    "minus_2000": ("hidden scores are lowered by 2000: from 1000 to −1000", mass_lowered),
     "overall_maximum": ("subtracts the maximum of the whole tensor", by_hand(lambda s: s.max())),
     "largest_of_hidden_too": (
         "subtracts a hidden maximum: 0/0 where the seen scores are far below",
@@ -428,10 +439,15 @@ WRONG_3_4 = {
         "a token alone has no ratio to compare",
         lambda x, y: len(x) > 1 and not (y / x).diff().any() and between(y),
     ),
+    "factor_up_to_095": ("a factor above 0.95 counts as 1", lambda x, y: proportional(x, y) and 0 < y.sum() < 0.95),
     "one_token_true": ("n = 1 is always True", lambda x, y: len(x) == 1 or (proportional(x, y) and between(y))),
     "ratios_about_equal": (
         "ratios equal to one tenth",
         lambda x, y: torch.allclose(y / x, (y / x)[:1], atol=0.1) and between(y),
+    ),
+    "ratios_rounded": (
+        "ratios equal to two decimals",
+        lambda x, y: len({round(r, 2) for r in (y / x).tolist()}) == 1 and between(y),
     ),
     "weights_about_equal": (
         "weights equal to 0.02",

@@ -54,6 +54,10 @@ WRONG_6_1 = {
         lambda a, b: (each(a - b) / each(b))[each(b) > 0].mean(),
     ),
     "mean_of_norms": ("the examples' norms averaged, above and below", lambda a, b: each(a - b).sum() / each(b).sum()),
+    "tokens_norms": (
+        "the tokens' norms added up, above and below",
+        lambda a, b: (a - b).norm(dim=-1).sum() / b.norm(dim=-1).sum(),
+    ),
     "zeros_left_out": (
         "examples with b = 0 are left out above as well",
         lambda a, b: (a - b)[each(b) > 0].norm() / b.norm(),

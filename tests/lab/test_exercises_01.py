@@ -281,7 +281,10 @@ def full_width(q, k):
         (attend(softmax=lambda s: s.exp() / s.exp().sum(-1, keepdim=True)), "overflows"),
         (attend(softmax=lambda s: (e := (s - s.max()).exp()) / e.sum(-1, keepdim=True)), "subtracted for all rows"),
         (attend(softmax=lambda s: (s.exp() / s.exp().sum(-1, keepdim=True)).nan_to_num(0.0)), "brings no weight back"),
-        (attend(softmax=lambda s: less(s, s.amax(-1, keepdim=True).clamp(min=0))), "only if above 0"),
+        (attend(softmax=lambda s: less(s, s.amax(-1, keepdim=True).clamp(min=0))), "is never below 0"),
+        (attend(softmax=lambda s: less(s, s.abs().amax(-1, keepdim=True))), "is never below 0"),
+        (attend(softmax=lambda s: less(s, s.mean(-1, keepdim=True))), "is not its largest"),
+        (attend(softmax=lambda s: less(s, s.amax(-2, keepdim=True))), "largest score over the queries"),
         (attend(softmax=lambda s: less(s, s.amax(-1, keepdim=True).clamp(min=-100))), "near −500, e^…"),
         (attend(softmax=lambda s: less(s, s.amax(-1, keepdim=True).clamp(-300, 300))), "near −500, e^…"),
         (attend(lambda q, k: 2), "always divided by √4"),
@@ -345,6 +348,11 @@ def keep(scores_or_weights, mask):
     return scores_or_weights
 
 
+def largest_of_all(query, key, value, mask):
+    scores = fill_hidden(query @ key.mT / query.shape[-1] ** 0.5, mask[:, None, None])
+    return less(scores, scores.max()).nan_to_num() @ value
+
+
 def first_keys(mask):
     return torch.arange(mask.shape[1]) < mask.sum(1, keepdim=True)
 
@@ -403,6 +411,8 @@ def zeroed_keys_and_values(query, key, value, mask):
         (masked(lambda s, m: s + m, keep), "lifts a score by 1"),
         (masked(lambda s, m: s.masked_fill(~m, INF), keep), "plus infinity"),
         (masked(lambda s, m: s.masked_fill(~m, 1e9), keep), "very large positive"),
+        (masked(lambda s, m: (z := s * m).masked_fill(z == 0, -INF)), "0 is taken to mean hidden"),
+        (largest_of_all, "one largest score is subtracted for all queries"),
         (masked(lambda s, m: s + ~m * -INF, keep), "0 · ∞"),
         (masked(keep, lambda w, m: w.masked_fill(~m, -INF)), "comes after the softmax"),
         (masked(keep, lambda w, m: (w * m).softmax(-1)), "gets e^0 = 1 again"),

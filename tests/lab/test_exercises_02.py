@@ -290,6 +290,14 @@ LAYER_NORM = [
     (norm_of_example, "of a whole example"),
     (norm_without_keepdim, "keepdim=True"),
     (
+        lambda x, w, b, eps: (d := x - x.mean(-1)) / ((d**2).mean(-1) + eps).sqrt() * w + b,
+        "mean and variance, of these deviations",
+    ),
+    (
+        lambda x, w, b, eps: (d := x - x.mean(-1)) / ((d**2).mean(-1, keepdim=True) + eps).sqrt() * w + b,
+        "the mean, and so the deviations",
+    ),
+    (
         lambda x, w, b, eps: x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * w + b,
         "the mean is not subtracted from x; a variance averages",
     ),
@@ -317,6 +325,7 @@ EMBED = [
     (embed_but(t=lambda table, types, ids: 0), "type embedding is missing"),
     (embed_but(t=lambda table, types, ids: table[0]), "are not used"),
     (embed_but(t=lambda table, types, ids: 0 if types is None else table[types]), "type 0 has a vector, too"),
+    (embed_but(t=lambda table, types, ids: 0 if types is None else table[1] * types[..., None]), "for type 1 only"),
     (embed_but(t=lambda table, types, ids: table[1 if types is None else types]), "not of type 1"),
     (embed_but(t=no_none), "may be None"),
     (embed_but(t=lambda table, types, ids: F.embedding(types, table)), "may be None"),
@@ -409,6 +418,7 @@ POSITIONS = [
     (lambda m: (m.long().cumsum(0) - 1) * m.long(), "along the batch"),
     (lambda m: ids_by_cumsum(m).float(), "integers"),
     (lambda m: ids_by_cumsum(m).to(torch.int8), "up to 127"),
+    (lambda m: ids_by_cumsum(m).to(torch.uint8), "up to 255"),
     (lambda m: ids_by_cumsum(m)[:1].expand(m.shape), "first example's positions"),
     (lambda m: (torch.arange(m.shape[1]) - m.int().argmax(1).min()) * m.long(), "batch's least"),
     (lambda m: ids_by_cumsum(m.long().sort(dim=1, descending=True).values), "to the left"),

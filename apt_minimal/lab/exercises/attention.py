@@ -88,10 +88,10 @@ _NORMALISED = {
     "one largest score is subtracted for all rows: where a row lies far below it, all its e^… are 0, and 0/0 is NaN": (
         lambda s: _exp_over_sum(s, s.max())
     ),
-    "a row's largest score is subtracted only if above 0: where all lie far below, their e^… are 0, and 0/0 is NaN": (
+    "what is subtracted from a row is never below 0: where all its scores lie far below, their e^… are 0: 0/0 is NaN": (
         lambda s: _exp_over_sum(s, s.amax(-1, keepdim=True).clamp(min=0))
     ),
-    "a row's mean (or least) score is subtracted, not its largest: where they lie far apart, e^… still overflows": (
+    "what is subtracted from a row's scores is not its largest: where they lie far apart, e^… still overflows": (
         lambda s: _exp_over_sum(s, s.mean(-1, keepdim=True))
     ),
     "the largest score over the queries is subtracted; it must be the largest of the row, over the keys": (
@@ -249,7 +249,7 @@ def check_attention(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> bool:
         ("another precision must work too", tuple(x.double() for x in trial(2, 3, 5, 4, 2))),
         (
             "the scores of one row may lie as far apart as 500 and −500",
-            extreme((1, 1), (500, -460, -470, -480, -490, -500)),
+            extreme((1, 1), (-460, -470, 500, -480, -490, -500)),
         ),
     ]
     return check(answer, plain, trials, mistakes)
@@ -300,6 +300,11 @@ _FILLS = {
     "hidden keys still count in the softmax, in its sum or as the largest score, which is subtracted: where they score "
     "far above the real ones, nothing is left of these": (
         lambda s, hidden, softmax, low: _over_sum(softmax(s).masked_fill(hidden, 0.0))
+    ),
+    "one largest score is subtracted for all queries: where one's scores lie far below it, all its e^… are 0": (
+        lambda s, hidden, softmax, low: _exp_over_sum(
+            s.masked_fill(hidden, float("-inf")), s.masked_fill(hidden, float("-inf")).max()
+        )
     ),
     "hidden scores get a very large positive number: then only padding is seen": (
         lambda s, hidden, softmax, low: softmax(s.masked_fill(hidden, 1e9))
@@ -439,8 +444,9 @@ def check_masked_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor], Te
         ),
         (
             "the scores of one query's real keys may lie as far apart as 500 and −500",
-            extreme((1, 1, 1), (500, -460, -470, -480, -490, -500), [1] * 6, [1, 1, 1, 1, 1, 0]),
+            extreme((1, 1, 1), (-460, -470, 500, -480, -490, -500), [1] * 6, [1, 1, 1, 1, 1, 0]),
         ),
+        ("one query's scores may lie near 500, another's near −500", extreme((1, -1), (500, 490), [1] * 2, [1] * 2)),
         ("a real key may be all zeros: its score is 0, and e^0 = 1 counts", zero_key),
     ]
     return check(answer, right, trials, mistakes)
