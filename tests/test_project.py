@@ -161,6 +161,25 @@ def test_uncompared_cells_are_those_of_the_register():
     assert sorted(registered) == sorted(tagged)
 
 
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_opens_in_colab(path):
+    repository = PROJECT["urls"]["Repository"]
+    owner_and_name = repository.removeprefix("https://github.com/")
+    title, first = nbformat.read(path, as_version=4).cells[:2]
+    there = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/notebooks/{path.name}"
+    assert f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({there})" in title.source
+    assert (first.id, first.outputs) == ("colab", [])
+    assert f"git clone -q {repository} " in first.source and 'if "google.colab" in sys.modules:' in first.source
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_has_three_to_five_exercises_and_solutions_to_each(path):
+    both = (nbformat.read(file, as_version=4) for file in (path, path.parent / "solutions" / path.name))
+    asked, solved = ([cell.id for cell in one.cells if cell.id.startswith("exercise-")] for one in both)
+    assert asked == solved == [f"exercise-{int(path.name[:2])}-{i}" for i in range(1, len(asked) + 1)]
+    assert 3 <= len(asked) <= 5
+
+
 def cell(source="1 + 1", count=1, outputs=(), id="it", **more):
     return new_code_cell(source, id=id, execution_count=count, outputs=list(outputs), **more)
 

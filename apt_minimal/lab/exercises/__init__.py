@@ -1,7 +1,10 @@
 """Checkers for the exercises, one module a lesson: where an answer is wrong, they say what is wrong with it.
 
-Each takes the reader's function and tries it on inputs of which each is built to uncover one usual mistake. It prints
-one line and returns whether the function is right.
+Each takes the reader's function, tries it on inputs that are built to uncover mistakes, and where it fails compares it
+with the usual ones. It prints one line and returns whether the function is right.
+
+Begin with `checking.py`, which judges. The other modules are long, since what they hold is lists: of inputs to try, and
+of usual mistakes with what to say about each.
 """
 
 from apt_minimal.lab.exercises.attention import *  # noqa: F403

@@ -1,0 +1,24 @@
+"""Answers to the exercises of lessons 01 to 06, written from the exercises' text alone: no wrong one passes."""
+
+from importlib import import_module
+
+import pytest
+
+# Each module lists (checker, right answers by name, wrong answers by name: what is wrong, and the answer).
+CHECKS = [one for lesson in range(1, 7) for one in import_module(f"answers_{lesson:02}").CHECKS]
+
+
+@pytest.mark.parametrize(
+    ("check", "answer"),
+    [pytest.param(c, f, id=f"{c.__name__}-{name}") for c, right, _ in CHECKS for name, f in right.items()],
+)
+def test_right_answers_pass(check, answer):
+    assert check(answer) is True
+
+
+@pytest.mark.parametrize(
+    ("check", "mistake", "answer"),
+    [pytest.param(c, *x, id=f"{c.__name__}-{name}") for c, _, wrong in CHECKS for name, x in wrong.items()],
+)
+def test_wrong_answers_fail(check, mistake, answer):
+    assert check(answer) is False, mistake
