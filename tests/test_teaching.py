@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from apt_minimal.lab import editions
+from apt_minimal.lab import course, editions
 
 ROOT = Path(__file__).parent.parent
 QUESTIONS = (ROOT / "docs/questions.md").read_text(encoding="utf-8")
@@ -131,6 +131,13 @@ def test_one_command_writes_both_editions_and_the_slides(tmp_path):
     assert '"    raise NotImplementedError' in open_ and "assert exercises." not in open_ and '"image/png"' not in open_
     page = (tmp_path / "lecture.slides.html").read_text(encoding="utf-8")
     assert page.count("<section") > 20 and "data:image/png" in page
+
+
+def test_an_instructors_lesson_runs(tmp_path):
+    lesson, solutions = (ROOT / "notebooks" / folder / "01_attention.ipynb" for folder in ("", "solutions"))
+    made = editions.instructor_edition(*(nbformat.read(path, as_version=4) for path in (lesson, solutions)))
+    nbformat.write(made, tmp_path / "01_attention.ipynb")
+    assert course.run_notebook(tmp_path / "01_attention.ipynb", tmp_path) is None
 
 
 def test_without_notebooks_the_command_says_where_to_start_it(tmp_path, capsys):
