@@ -1,4 +1,4 @@
-"""Answers to the exercises of lesson 03, written from their text alone."""
+"""Answers to the exercises of lesson 03: how they came about is said in test_answers.py."""
 
 import math
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Answers to the exercises of lesson 04, written from their text alone."""
+"""Answers to the exercises of lesson 04: how they came about is said in test_answers.py."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Answers to the exercises of lesson 06, written from their text alone."""
+"""Answers to the exercises of lesson 06: how they came about is said in test_answers.py."""
 
 import math
 from functools import cache
