@@ -19,13 +19,14 @@ COLORS = {
     "p_tuning_v2": "#E69F00",
     "p_tuning_v2_shifted": "#B37A00",
     "p_tuning_v2_plus": "#F5C75D",
+    "p_tuning_v2_star": "#A6761D",
     "apt": "#0072B2",
     "apt_no_token_gate": "#D55E00",
     "apt_no_layer_gate": "#7A1E6C",
     "apt_no_hidden_state": "#8C6D46",
     "apt_mean_gate": "#332288",
 }
-MARKERS = dict(zip(COLORS, "x+^sDv<>o1pPh", strict=True))
+MARKERS = dict(zip(COLORS, "x+^sDv<>*o1pPh", strict=True))
 STYLE = {
     "figure.dpi": 110,
     "font.size": 10,

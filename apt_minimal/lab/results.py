@@ -109,6 +109,27 @@ def difference_table(
     return pd.DataFrame(rows, columns=columns).set_index(["task", "other"])
 
 
+def paper_scores(setting: str = "full", backbone: str = "BERT-base") -> pd.DataFrame:
+    """The paper's own figures from docs/results/paper.csv: one row for each task, one column for each method.
+
+    "status" says how sure we are of a figure. All of them are recalled: transcribed from memory, not checked against
+    the published PDF (APT without layer gate even is "about"). Averages are rows of their own ("superglue_average": BoolQ, COPA, RTE, WiC, WSC; "ner_average":
+    CoNLL-2003, CoNLL-2004, OntoNotes 5).
+
+    Raises:
+        ValueError: no figure for such a setting or backbone; the message names those that there are.
+    """
+    figures = pd.read_csv(RESULTS / "paper.csv")
+    wanted = figures[(figures["setting"] == setting) & (figures["backbone"] == backbone)]
+    if wanted.empty:
+        there_are = figures[["backbone", "setting"]].drop_duplicates().agg(", ".join, axis=1)
+        raise ValueError(f"the paper has no figures for {backbone}, {setting}; it has them for {'; '.join(there_are)}")
+    table = wanted.pivot(index="task", columns="method", values="score")
+    order = [method for method in LABELS if method in table]
+    table = table.loc[wanted["task"].drop_duplicates(), order].rename(columns=LABELS).rename_axis(columns=None)
+    return table.assign(status="recalled")
+
+
 def verdict(difference: Interval) -> str:
     """What an interval of a difference says, in words."""
     if difference.sees_difference:

@@ -18,6 +18,7 @@ LABELS = {
     "p_tuning_v2": "P-tuning v2",
     "p_tuning_v2_shifted": "P-tuning v2, positions shifted",
     "p_tuning_v2_plus": "P-tuning v2, as many parameters as APT",
+    "p_tuning_v2_star": "P-tuning v2, length by layer",
     "apt": "APT",
     "apt_no_token_gate": "APT without token gate",
     "apt_no_layer_gate": "APT without layer gate",
