@@ -113,8 +113,8 @@ def paper_scores(setting: str = "full", backbone: str = "BERT-base") -> pd.DataF
     """The paper's own figures from docs/results/paper.csv: one row for each task, one column for each method.
 
     "status" says how sure we are of a figure. All of them are recalled: transcribed from memory, not checked against
-    the published PDF (APT without layer gate even is "about"). Averages are rows of their own ("superglue_average": BoolQ, COPA, RTE, WiC, WSC; "ner_average":
-    CoNLL-2003, CoNLL-2004, OntoNotes 5).
+    the published PDF (APT without layer gate even is "about"). Averages are rows of their own ("superglue_average":
+    BoolQ, COPA, RTE, WiC, WSC; "ner_average": CoNLL-2003, CoNLL-2004, OntoNotes 5).
 
     Raises:
         ValueError: no figure for such a setting or backbone; the message names those that there are.
