@@ -58,7 +58,10 @@ class TokenGate(nn.Module):
         if self.gate_input == "none":
             return self.weight.sigmoid().expand(len(hidden_states), -1)
         summarise = first_token if self.gate_input == "first_token" else mean_token
-        return (summarise(hidden_states, attention_mask) @ self.weight.T).sigmoid()
+        h = summarise(hidden_states, attention_mask)
+        # In an autocast's bfloat16 α would be rounded to steps of 1/256, coarser than it often differs between inputs.
+        with torch.autocast(h.device.type, enabled=False):
+            return (h.to(self.weight.dtype) @ self.weight.T).sigmoid()
 
 
 class LayerGate(nn.Module):

@@ -121,3 +121,13 @@ def test_the_layer_gate_trains():
     gate = LayerGate()
     gate().backward()
     assert gate.scale.grad.item() == 1
+
+
+@with_inputs
+def test_autocast_leaves_alpha_in_full_precision(gate_input):
+    gate, hidden = TokenGate(L, D, gate_input, init_std=0.5), torch.randn(B, N, D)
+    with torch.autocast("cpu", torch.bfloat16):
+        alpha = gate(hidden)
+    assert alpha.dtype == torch.float32 and torch.equal(alpha, gate(hidden))
+    if gate_input != "none":  # so that the comparison above can fail
+        assert not torch.equal(torch.sigmoid(first_token(hidden).bfloat16() @ gate.weight.bfloat16().T).float(), alpha)
