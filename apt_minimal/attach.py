@@ -135,8 +135,9 @@ def record(model: nn.Module) -> Iterator[Record]:
             query = split_heads(layer.query(hidden_states), layer.num_attention_heads)
             key = split_heads(layer.key(hidden_states), layer.num_attention_heads)
             key, _ = kwargs["past_key_values"].update(key, key)
+            length = key.shape[2] - hidden_states.shape[1]  # as handed over: a hook may have shortened the prefix
             seen.alpha[index], seen.scale[index] = alpha.clone(), scale.clone()
-            seen.mass[index] = prefix_mass(query, key, len(layer.prefix.key), _boolean(mask))
+            seen.mass[index] = prefix_mass(query, key, length, _boolean(mask))
 
         return note
 

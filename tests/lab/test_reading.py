@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 from apt_minimal import AptConfig, prefixes, record
 from apt_minimal.lab import load_task
 from apt_minimal.lab.baselines import Method, load_model, prepare
-from apt_minimal.lab.reading import read_gates
+from apt_minimal.lab.reading import gated_norms, read_gates, read_sentence
 
 
 @pytest.fixture
@@ -80,6 +80,57 @@ def test_gates_that_are_off_read_as_1(make_task, reading):
     assert (found.alpha == 1).all() and (found.scale == 1).all() and (found.spread == 0).all()
 
 
+@pytest.mark.parametrize("kind", ["text", "pair", "token", "choice"])
+def test_a_sentence_reads_as_the_example_made_of_it(kind, make_task, make_model, tokenizer, close):
+    task = make_task(kind)
+    model = shaken(make_model(task, Method(AptConfig((5, 0, 4))))).train()
+    row = task.validation[3]["row"]
+    texts = {"text": ("text",), "pair": ("text", "text_pair"), "token": ("tokens",), "choice": ("text",)}[kind]
+    texts = [" ".join(row[name]) if name == "tokens" else row[name] for name in texts]
+    texts += [row["choices"][0]] if kind == "choice" else []
+    found = read_sentence(model, tokenizer, *texts)
+    i = 9 if kind == "choice" else 3  # three choices an example
+    whole = read_gates(model, task, task.validation)
+    for name in ("alpha", "mass"):
+        one, expected = getattr(found, name), getattr(whole, name)[i : i + 1]
+        close(one.nan_to_num(9.0), expected.nan_to_num(9.0))
+    assert found.alpha[0].shape == (3, 5) and torch.equal(found.scale.isnan(), whole.scale.isnan())
+    assert torch.equal(found.mean.nan_to_num(9.0), found.alpha[0].nan_to_num(9.0))
+
+
+def test_a_long_sentence_is_cut_off_like_a_row(make_task, make_model, tokenizer, close):
+    model = shaken(make_model(make_task("text")))
+    cut = read_sentence(model, tokenizer, "red " * 200, max_length=9)
+    close(cut.mass, read_sentence(model, tokenizer, "red " * 7).mass)
+    read_sentence(model, tokenizer, "red " * 200)  # would not fit the positions
+
+
+def test_norms_are_those_of_the_prefix_that_attention_gets(make_task, make_model, close):
+    task = make_task("text")
+    model = shaken(make_model(task, Method(AptConfig((5, 0, 4), prefix_dropout=0.0))))
+    with torch.no_grad():
+        prefixes(model)[0].layer_gate.scale.fill_(-1.5)  # a length is not negative
+    reading, handed_over = read_gates(model, task, task.validation), []
+    first, _, last = prefixes(model)
+    hooks = [p.register_forward_hook(lambda prefix, args, pair: handed_over.append(pair)) for p in (first, last)]
+    with torch.no_grad():
+        model(**task.collate(task.validation))
+    for hook in hooks:
+        hook.remove()
+    for part, norms in enumerate(gated_norms(model, reading)):
+        assert norms.shape == (10, 3, 5)
+        close(norms[:, 0], handed_over[0][part].norm(dim=-1))
+        close(norms[:, 2, :4], handed_over[1][part].norm(dim=-1))
+        assert norms[:, 1].isnan().all() and norms[:, 2, 4].isnan().all()
+
+
+def test_a_reading_has_a_models_precision_and_at_least_float32(make_task, make_model):
+    task = make_task()
+    for dtype, expected in ((torch.float64, torch.float64), (torch.bfloat16, torch.float32)):
+        found = read_gates(make_model(task).to(dtype), task, task.validation)
+        assert {found.alpha.dtype, found.scale.dtype, found.mass.dtype} == {expected}
+
+
 @pytest.fixture(scope="module")
 def real(minilm):
     """A real BERT with large gates, and a task in its tokens."""
@@ -111,10 +162,24 @@ def test_reading_is_done_in_eval_mode_and_leaves_the_mode_as_it_was(training, ma
     assert modes == [(False, False)] and model.training is training
 
 
-def test_a_model_without_prefixes_has_no_gates_to_read(make_task, make_model, backbone):
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_comes_back_after_an_error_and_after_a_sentence(training, make_task, make_model, tokenizer, interrupt):
+    task = make_task()
+    model = make_model(task).train(training)
+    read_sentence(model, tokenizer, "anna likes paris .")
+    assert model.training is training
+    interrupt(1)
+    with pytest.raises(KeyboardInterrupt):
+        read_gates(model, task, task.validation, batch_size=5)
+    assert model.training is training and not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_model_without_prefixes_has_no_gates_to_read(make_task, make_model, backbone, tokenizer):
     task = make_task()
     with pytest.raises(ValueError, match="no layer of this model has a prefix"):
         read_gates(make_model(task, "head_only"), task, task.validation)
+    with pytest.raises(ValueError, match="no layer of this model has a prefix"):
+        read_sentence(make_model(task, "head_only"), tokenizer, "anna")
     with pytest.raises(ValueError, match="no prefixes attached"):
         read_gates(load_model(task, backbone), task, task.validation)
 
