@@ -21,6 +21,11 @@ def chooser(setting: str) -> str:
     return "dev_best" if setting == "plain" else "held_out"
 
 
+def counted(setting: str) -> str:
+    """The split whose score counts in a setting."""
+    return "test" if setting == "plain" else "dev"
+
+
 def cut(task: Task, setting: str, seed: int) -> tuple[Task, dict[str, list[dict]]]:
     """Say who trains, who chooses and who counts.
 

@@ -13,8 +13,26 @@ from apt_minimal.lab.experiments import read_results
 from apt_minimal.lab.grid import at_edge, methods_of, read_grid
 from apt_minimal.lab.intervals import Counts, Interval, difference_interval, score_interval
 from apt_minimal.lab.lines import main_score, read_predictions
-from apt_minimal.lab.tables import LABELS, RESULTS
+from apt_minimal.lab.protocol import counted
 
+LABELS = {
+    "majority": "majority label",
+    "bag_of_words": "words alone",
+    "head_only": "head only",
+    "full": "full fine-tuning",
+    "lora": "LoRA",
+    "p_tuning_v2": "P-tuning v2",
+    "p_tuning_v2_shifted": "P-tuning v2, positions shifted",
+    "p_tuning_v2_plus": "P-tuning v2, as many parameters as APT",
+    "p_tuning_v2_star": "P-tuning v2, length by layer",
+    "apt": "APT",
+    "apt_no_token_gate": "APT without token gate",
+    "apt_no_layer_gate": "APT without layer gate",
+    "apt_no_hidden_state": "APT without hidden state",
+    "apt_mean_gate": "APT, mean gate",
+}
+# Recorded runs lie in the repository, beside the package; a copy installed without it has none.
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 SCORE_COLUMNS = ["task", "method", "majority", "dev", "low", "high", "dev_best", "test"]
 SCORE_COLUMNS += ["alpha spread", "rate", "edge", "seeds", "trained", "minutes"]
 
@@ -37,17 +55,19 @@ class Recording:
         """The lines of one cell, without those that diverged, in the order of the grid's seeds."""
         wanted = (task, setting, method, purpose)
         found = [line for line in self.lines if "failed" not in line and _cell(line["run"]) == wanted]
-        return sorted(found, key=lambda line: line["run"].get("seed", 0))
+        return sorted(found, key=lambda line: line["run"]["seed"])
 
     def counts(self, task: str, setting: str, method: str, split: str) -> Counts:
         """By seed, what each example adds to the score (see `example_counts`)."""
         lines = [line for line in self.of(task, setting, method) if split in line]
         files = [read_predictions(self.folder / f"{task}.jsonl", line) for line in lines]
-        return {line["run"].get("seed"): file["counts"][split] for line, file in zip(lines, files, strict=True)}
+        return {line["run"]["seed"]: file["counts"][split] for line, file in zip(lines, files, strict=True)}
 
 
 def load_recording(name: str | Path) -> Recording:
     """A grid of docs/results by name, or any by its file, with the runs that are finished by now.
+
+    A line without a seed, as old recordings have for rules that draw nothing, stands for every seed.
 
     Raises:
         FileNotFoundError: no such grid.
@@ -57,24 +77,27 @@ def load_recording(name: str | Path) -> Recording:
     if not file.is_file():
         raise FileNotFoundError(f"there is no {file}; recorded grids lie in the repository's docs/results")
     folder = file.with_suffix("")
-    recording = Recording(read_grid(file), folder, read_results(folder))
-    for line in recording.lines:
+    grid, lines = read_grid(file), []
+    for line in read_results(folder):
         _check(line, read_predictions(folder / f"{line['run']['task']}.jsonl", line)["counts"])
-    return recording
+        seeds = [line["run"]["seed"]] if "seed" in line["run"] else grid["seeds"]
+        lines += [line | {"run": line["run"] | {"seed": seed}} for seed in seeds]
+    return Recording(grid, folder, lines)
 
 
 def score_table(recording: Recording, setting: str = "full") -> pd.DataFrame:
     """One row for each task and method that the grid asks for, run or not.
 
-    Columns: "majority", the development score of the most frequent label; "dev", "low" and "high", the development
-    score at the epoch that the held-out examples chose, and its 95 % interval; "dev_best", the paper's rule, the best
-    epoch's development score, which is optimistic; "test" at the same epoch as "dev"; "alpha spread", the largest
-    standard deviation of α across inputs, mean over seeds; "rate" and "edge", the learning rate and whether it was the
-    lowest or highest that was tried; "seeds", how many are done; "trained" parameters; "minutes" a run.
+    Columns: "majority", what the most frequent label scores on the split that counts in this setting ("test" if it is
+    "plain", else "dev"), "low" and "high", the 95 % interval of a method's score there; "dev", the development score
+    at the epoch that the held-out examples chose; "dev_best", the paper's rule, the best epoch's development score,
+    which is optimistic; "test" at the epoch that was chosen; "alpha spread", the largest standard deviation of α across
+    inputs, mean over seeds; "rate" and "edge", the learning rate and whether it was the lowest or highest that was
+    tried; "seeds", how many are done; "trained" parameters; "minutes" a run.
     """
-    rows = []
+    rows, split = [], counted(setting)
     for task in recording.grid["tasks"]:
-        majority = [main_score(line, "dev_best") for line in recording.of(task, setting, "majority")]
+        majority = [main_score(line, split) for line in recording.of(task, setting, "majority")]
         for method, rates in methods_of(recording.grid, task, setting).items():
             row = {"task": task, "method": LABELS[method]}
             row["majority"] = 100 * sum(majority) / len(majority) if majority else float("nan")
@@ -83,14 +106,15 @@ def score_table(recording: Recording, setting: str = "full") -> pd.DataFrame:
 
 
 def difference_table(
-    recording: Recording, setting: str = "full", method: str = "apt", split: str = "dev"
+    recording: Recording, setting: str = "full", method: str = "apt", split: str | None = None
 ) -> pd.DataFrame:
     """How much a method scores above each other one, task by task, paired by seed and example, in points.
 
     Columns: "difference", "low" and "high" of its 95 % interval, the "seeds" in common, and in "verdict" what can be
-    said; "no difference seen" always with the smallest one that such a design detects in four of five cases.
+    said; "no difference seen" always with the smallest one that such a design detects in four of five cases. The split
+    is the one that counts in the setting, unless another is named.
     """
-    rows = []
+    rows, split = [], split or counted(setting)
     for task in recording.grid["tasks"]:
         ours = recording.counts(task, setting, method, split)
         for other in methods_of(recording.grid, task, setting):
@@ -149,7 +173,7 @@ def _row(recording: Recording, task: str, setting: str, method: str, rates: list
         if counts := recording.counts(task, setting, method, split):
             found = score_interval(counts)
             row[split] = 100 * found.mean
-            if split == "dev":
+            if split == counted(setting):
                 row |= {"low": 100 * found.low, "high": 100 * found.high}
     row["minutes"] = sum(line["minutes"] for line in lines) / len(lines)
     if method not in METHODS:

@@ -4,7 +4,7 @@ import pytest
 
 from apt_minimal.lab.baselines import METHODS
 from apt_minimal.lab.grid import all_runs, methods_of, read_grid
-from apt_minimal.lab.tables import RESULTS
+from apt_minimal.lab.results import RESULTS
 
 GRID = """
 backbone = "b"

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from apt_minimal.lab.grid import all_runs
 from apt_minimal.lab.intervals import difference_interval, score_interval
-from apt_minimal.lab.lines import write_line
-from apt_minimal.lab.results import difference_table, load_recording, score_table
+from apt_minimal.lab.lines import main_score, run_key, write_line
+from apt_minimal.lab.plots import plot_scores
+from apt_minimal.lab.results import LABELS, RESULTS, difference_table, load_recording, score_table
 
 GRID = """
 backbone = "b"
@@ -95,3 +97,63 @@ def test_a_line_that_its_predictions_contradict_is_named(file):
 def test_a_missing_grid_is_named():
     with pytest.raises(FileNotFoundError, match="nowhere.toml"):
         load_recording("nowhere")
+
+
+def test_in_the_plain_setting_the_test_split_counts():
+    recording = load_recording("sample_entities")
+    table = score_table(recording, "plain").loc["conll2004"]
+    expected = score_interval(recording.counts("conll2004", "plain", "apt", "test"))
+    assert table.loc["APT", "test"] == pytest.approx(100 * expected.mean)
+    assert list(table.loc["APT", ["low", "high"]]) == pytest.approx([100 * expected.low, 100 * expected.high])
+    assert table["dev"].isna().all() and table["dev_best"].notna().all()
+    assert set(table["majority"]) == {table.loc["majority label", "test"]}
+    found = difference_interval(*(recording.counts("conll2004", "plain", m, "test") for m in ("apt", "p_tuning_v2")))
+    row = difference_table(recording, "plain").loc["conll2004", "P-tuning v2"]
+    assert list(row[["difference", "low", "high"]]) == pytest.approx(
+        [100 * found.mean, 100 * found.low, 100 * found.high]
+    )
+
+
+def test_the_majority_beside_a_score_is_that_of_the_split_that_counts(file):
+    recording = load_recording(file)
+    scores = [100 * main_score(line, "dev") for line in recording.of("mine", "full", "majority")]
+    assert list(score_table(recording).loc["mine"]["majority"]) == pytest.approx([np.mean(scores)] * 4)
+
+
+def test_a_line_without_a_seed_stands_for_every_seed():
+    recording = load_recording("conll2004")
+    assert score_table(recording, "plain").loc[("conll2004", "words alone"), "seeds"] == "5 of 5"
+    row = difference_table(recording, "plain").loc["conll2004", "words alone"]
+    ours = [main_score(line, "test") for line in recording.of("conll2004", "plain", "apt")]
+    (words,) = {main_score(line, "test") for line in recording.of("conll2004", "plain", "bag_of_words")}
+    assert row["seeds"] == 5 and row["difference"] == pytest.approx(100 * (np.mean(ours) - words))
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.toml")), ids=lambda file: file.stem)
+def test_recorded_lines_are_their_grids_and_complete(file):
+    recording = load_recording(file)  # which scores every prediction file again
+    asked = {run_key(spec) for spec in all_runs(recording.grid, recording.lines)[0]}
+    for line in recording.lines:
+        assert {"metric", "data_sha256", "minutes", "versions", "commit", "device"} <= line.keys()
+        assert run_key(line["run"]) in asked  # not of another grid, nor of a rate not chosen
+
+
+def test_the_recordings_of_the_lessons_are_whole():
+    for name in ("conll2004", "sample_entities"):
+        assert set(score_table(load_recording(name), "plain")["seeds"]) == {"5 of 5"}
+
+
+def test_the_score_plot_shows_seeds_and_the_interval_over_seeds_and_examples(file):
+    recording = load_recording(file)
+    (axis,) = plot_scores(recording, "mine", split="dev_best", metric="accuracy").axes
+    names = [tick.get_text() for tick in axis.get_yticklabels()]
+    assert names == [LABELS[method] for method in ("apt", "p_tuning_v2", "lora", "majority")]
+    marks = {names[int(line.get_ydata()[0])]: line for line in axis.lines if line.get_linestyle() == "None"}
+    bars = {names[round(line.get_ydata()[0])]: line for line in axis.lines if line.get_linestyle() == "-"}
+    assert marks.keys() == bars.keys() == set(names) - {"P-tuning v2"}
+    assert [(text.get_text(), text.get_position()[1]) for text in axis.texts] == [("missing", 1)]
+    lines = recording.of("mine", "full", "apt")
+    assert list(marks["APT"].get_xdata()) == pytest.approx([100 * main_score(line, "dev_best") for line in lines])
+    found = score_interval(recording.counts("mine", "full", "apt", "dev_best"))
+    assert list(bars["APT"].get_xdata()) == pytest.approx([100 * found.low, 100 * found.high])
+    assert plot_scores(recording, "mine").axes[0].get_xlabel() == "dev F1, per cent"

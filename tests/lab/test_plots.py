@@ -1,0 +1,39 @@
+"""Figures against the numbers they shall show."""
+
+import numpy as np
+import pytest
+import torch
+
+from apt_minimal.lab.plots import COLORS, MARKERS, plot_gates, plot_training, smoothed
+from apt_minimal.lab.reading import GateReading
+from apt_minimal.lab.results import LABELS
+
+
+def test_smoothed_is_a_running_mean():
+    assert smoothed([4.0, 2.0, 6.0, 0.0], window=2) == pytest.approx([4.0, 3.0, 4.0, 3.0])
+
+
+def test_every_method_has_a_colour_and_a_marker_of_its_own():
+    assert COLORS.keys() == LABELS.keys() == MARKERS.keys()
+    assert len(set(COLORS.values())) == len(set(MARKERS.values())) == len(LABELS)
+
+
+def test_the_training_plot_shows_the_histories():
+    history = {"loss": [3.0, 1.0, 2.0], "steps": [2, 3], "scores": [0.2, 0.4]}
+    left, right = plot_training({"apt": [history, history]}).axes
+    assert left.lines[0].get_ydata() == pytest.approx(smoothed(history["loss"]))
+    assert list(right.lines[0].get_xdata()) == [2, 3] and list(right.lines[0].get_ydata()) == [0.2, 0.4]
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["APT"]
+
+
+def test_a_thinned_loss_is_drawn_over_its_steps():
+    left, _ = plot_training({"apt": [{"loss": [3.0, 1.0], "loss_every": 5, "steps": [10], "scores": [0.2]}]}).axes
+    assert list(left.lines[0].get_xdata()) == [5, 10]
+
+
+def test_the_gate_plot_shows_mean_and_spread():
+    alpha = torch.rand(20, 3, 5)
+    figure = plot_gates(GateReading(alpha, torch.ones(3), torch.ones(20, 3)))
+    shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+    assert np.allclose(shown[0], alpha.mean(0)) and np.allclose(shown[1], alpha.std(0))
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["1", "2", "3"]
