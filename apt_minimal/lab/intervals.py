@@ -12,7 +12,8 @@ one example's influence on it is
     Var(mean) = Var_seeds(S) / k + Var_examples(u̅) / n − Var(rest) / (n k)
 
 The rest is what neither seed nor example explains alone; the first two both hold it, so it is taken off once (crossed
-random effects, as in Cornfield and Tukey 1956). The interval is mean ± t · √Var, with Satterthwaite's degrees of
+random effects, as in Cornfield and Tukey 1956); the sum is never taken as less than either of the first two, since an
+estimate of a variance may come out too low. The interval is mean ± t · √Var, with Satterthwaite's degrees of
 freedom: near k − 1 where the seeds dominate, large where the examples do.
 """
 

@@ -29,10 +29,10 @@ def counted(setting: str) -> str:
 def cut(task: Task, setting: str, seed: int) -> tuple[Task, dict[str, list[dict]]]:
     """Say who trains, who chooses and who counts.
 
-    "full": nine tenths of the training data train, the last tenth ("held_out") chooses the epoch; the development
-    split ("dev") is scored at that epoch, and where there is a "test" split, it too. "16-shot": 16 drawn examples
-    train, 16 others ("held_out") choose, "dev" counts. "plain": all training data trains, the development split
-    chooses and so is optimistic ("dev_best"), "test" counts.
+    "full": nine tenths of the training data train, a tenth drawn by the seed ("held_out") chooses the epoch; the
+    development split ("dev") is scored at that epoch, and where there is a "test" split, it too. "16-shot": 16 drawn
+    examples train, 16 others ("held_out") choose, "dev" counts. "plain": all training data trains, the development
+    split chooses and so is optimistic ("dev_best"), "test" counts.
 
     Args:
         task: as it was loaded.

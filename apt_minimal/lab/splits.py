@@ -47,7 +47,7 @@ def hold_out(task: Task, seed: int) -> Task:
         seed: decides which tenth.
 
     Returns:
-        The same task with nine tenths as train, the last tenth as validation, and the whole validation split as test.
+        The same task with nine tenths as train, the drawn tenth as validation, and the whole validation split as test.
         (A test split of the task's own stays in `task.test`.)
 
     Raises:
