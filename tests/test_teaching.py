@@ -153,7 +153,7 @@ def numbers(notebook):
     """A lesson in numbers: words, cells of code, minutes to read (150 words a minute, half a minute a cell), exercises
     and their minutes."""
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    minutes = [int(number) for number in re.findall(r"^\*\*\d\.\d\*\* \((\d+) minutes", prose, flags=re.M)]
+    minutes = [int(number) for number in re.findall(r"^\*\*\d+\.\d\*\* \((\d+) minutes", prose, flags=re.M)]
     words, code = len(prose.split()), sum(cell.cell_type == "code" for cell in notebook.cells)
     return [words, code, round(words / 150 + code / 2), len(minutes), sum(minutes)]
 

@@ -4,16 +4,17 @@ Scores are in per cent, differences in points. Intervals hold for other seeds an
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 
 from apt_minimal.lab.baselines import METHODS
 from apt_minimal.lab.experiments import read_results
-from apt_minimal.lab.grid import at_edge, methods_of, read_grid
+from apt_minimal.lab.grid import at_edge, chosen_rates, methods_of, read_grid
 from apt_minimal.lab.intervals import Counts, Interval, difference_interval, score_interval
 from apt_minimal.lab.lines import main_score, read_predictions
-from apt_minimal.lab.protocol import counted
+from apt_minimal.lab.protocol import chooser, counted
 
 LABELS = {
     "majority": "majority label",
@@ -131,6 +132,59 @@ def difference_table(
             rows.append(row | {key: 100 * value for key, value in numbers.items()} | {"verdict": verdict(found)})
     columns = ["task", "other", "difference", "low", "high", "seeds", "verdict"]
     return pd.DataFrame(rows, columns=columns).set_index(["task", "other"])
+
+
+def finished_table(recording: Recording) -> pd.DataFrame:
+    """How many final runs of each method are finished, for each setting and task; as many as the grid's seeds are due.
+
+    A method that the grid doesn't ask for in a cell has NaN there.
+    """
+    rows = {}
+    for setting in recording.grid["settings"]:
+        for task in recording.grid["tasks"]:
+            methods = methods_of(recording.grid, task, setting)
+            rows[setting, task] = {LABELS[m]: len(recording.of(task, setting, m)) for m in methods}
+    return pd.DataFrame(rows.values(), index=pd.MultiIndex.from_tuples(rows, names=["setting", "task"]))
+
+
+def run_table(recording: Recording, setting: str) -> pd.DataFrame:
+    """One row for each finished final run: "task", "method" and "seed", and two scores.
+
+    "chose" is the best epoch's score on what chooses the epoch, "counts" that epoch's on the split that is reported.
+    """
+    rows = []
+    for task in recording.grid["tasks"]:
+        for method in methods_of(recording.grid, task, setting):
+            for line in recording.of(task, setting, method):
+                scores = [100 * main_score(line, split) for split in (chooser(setting), counted(setting))]
+                rows.append([task, method, line["run"]["seed"], *scores])
+    return pd.DataFrame(rows, columns=["task", "method", "seed", "chose", "counts"])
+
+
+def search_table(recording: Recording, setting: str) -> pd.DataFrame:
+    """One row for each task and method whose learning rate was searched and whose search is complete.
+
+    Columns: "rate" and "edge", what was chosen and whether it was the lowest or highest that was tried; "promised", the
+    score it was chosen for, a best of epochs, mean over the search's seeds; "swing", by how much that rate's score
+    changes from one epoch to the next, and "others' swing", the same for the rates that were not chosen.
+    """
+    rows = []
+    for task in recording.grid["tasks"]:
+        chosen = chosen_rates(recording.grid, task, setting, recording.lines)
+        for method, rates in methods_of(recording.grid, task, setting).items():
+            if len(rates) < 2 or method not in chosen:
+                continue
+            swings, promised = [[], []], []  # swings: of the chosen rate, of the others
+            for line in recording.of(task, setting, method, "search"):
+                scores, other = line["history"]["scores"], line["run"]["train"]["learning_rate"] != chosen[method]
+                swings[other] += [100 * abs(b - a) for a, b in pairwise(scores)]
+                promised += [] if other else [100 * main_score(line, chooser(setting))]
+            rate = {"rate": chosen[method], "edge": at_edge(rates, chosen[method])}
+            found = {"promised": promised, "swing": swings[0], "others' swing": swings[1]}
+            means = {name: sum(values) / len(values) if values else float("nan") for name, values in found.items()}
+            rows.append({"task": task, "method": LABELS[method]} | rate | means)
+    columns = ["task", "method", "rate", "edge", "promised", "swing", "others' swing"]
+    return pd.DataFrame(rows, columns=columns).set_index(["task", "method"])
 
 
 def paper_scores(setting: str = "full", backbone: str = "BERT-base") -> pd.DataFrame:

@@ -94,7 +94,11 @@ def _choice(text: str | None, choices: list[str], label) -> dict:
 
 
 def _texts(name: str, row: dict) -> tuple[str, str | None]:
-    """The one or two texts of a row for sequence classification, joined as P-tuning v2 joins them."""
+    """The one or two texts of a row for sequence classification.
+
+    After P-tuning v2's, but not the same: for BERT it puts WiC's word before both sentences, and its WSC pair is the
+    other way round (as read in a fork of its code).
+    """
     if name == "boolq":
         return row["question"], row["passage"]
     if name == "wic":

@@ -89,17 +89,11 @@ WRONG_8_1 = {
         "weighted by how often a label is true",
         lambda g, p: f1_score(g, p, average="weighted", zero_division=0),
     ),
-    "per_cent": ("in per cent", lambda g, p: 100 * counters(g, p)),
-    "no_two": ("the factor 2 is forgotten", lambda g, p: counters(g, p) / 2),
     "recall": ("the mean of the recalls", lambda g, p: mean([hits(g, p, x) / max(1, g.count(x)) for x in {*g, *p}])),
     "f1_of_the_means": ("F1 of the mean precision and the mean recall", mean_precision_recall),
     "perfect_absent": (
         "a label that is never true has an F1 of 1",
-        lambda g, p: (
-            f1_score(g, p, average="macro", zero_division=1)
-            if {*p} <= {*g}
-            else (mean([1.0 if x not in g else f1s(g, p, [x])[0] for x in {*g, *p}]))
-        ),
+        lambda g, p: mean([f1s(g, p, [x])[0] if x in g else 1.0 for x in {*g, *p}]),
     ),
 }
 
@@ -153,12 +147,7 @@ WRONG_8_2 = {
     "choices_first": ("'(c b) -> b c'", lambda s, y: accuracy(rearrange(s, "(c b) -> b c", b=len(y)).argmax(1), y)),
     "interleaved_view": ("view(c, b), best over c", lambda s, y: accuracy(s.view(-1, len(y)).argmax(0), y)),
     "lowest": ("the lowest score is picked", lambda s, y: accuracy(s.view(len(y), -1).argmin(1), y)),
-    "count": (
-        "the number of right ones, not the share",
-        lambda s, y: accuracy(s.view(len(y), -1).argmax(1), y) * len(y),
-    ),
     "of_all_scores": ("divided by b · c", lambda s, y: accuracy(s.view(len(y), -1).argmax(1), y) * len(y) / len(s)),
-    "per_cent": ("in per cent", lambda s, y: 100 * accuracy(s.view(len(y), -1).argmax(1), y)),
     "from_one": ("choices are counted from 1", lambda s, y: accuracy(s.view(len(y), -1).argmax(1) + 1, y)),
     "above_zero": ("each score by itself, above 0", above_zero),
     "by_size": ("the score largest in size", lambda s, y: accuracy(s.view(len(y), -1).abs().argmax(1), y)),
@@ -193,12 +182,6 @@ def last_of_equals(held_out, dev):
     return dev[max(range(len(dev)), key=lambda i: (held_out[i], i))], max(dev)
 
 
-def sorts_in_place(held_out, dev):
-    chosen = dev[held_out.index(max(held_out))]
-    dev.sort()
-    return chosen, dev[-1]
-
-
 RIGHT_8_3 = {
     "loop": scores_by_loop,
     "class": Picker(),
@@ -220,12 +203,8 @@ WRONG_8_3 = {
     ),
     "held_out_score": ("the held-out score itself", lambda h, d: (max(h), max(d))),
     "held_out_at_best": ("the second is the held-out score", lambda h, d: (d[h.index(max(h))], h[d.index(max(d))])),
-    "last_epoch": ("the last epoch's", lambda h, d: (d[-1], max(d))),
-    "paper_last": ("the paper's rule takes the last epoch", lambda h, d: (d[h.index(max(h))], d[-1])),
-    "epochs": ("the epochs, not the scores", lambda h, d: (h.index(max(h)), d.index(max(d)))),
     "lowest": ("the lowest held-out score chooses", lambda h, d: (d[h.index(min(h))], max(d))),
     "optimism": ("the second is the difference", lambda h, d: (d[h.index(max(h))], max(d) - d[h.index(max(h))])),
-    "sorts_dev": ("dev is sorted in place", sorts_in_place),
     "first_forgotten": (
         "the first epoch is left out",
         lambda h, d: (d[h.index(max(h[1:]), 1)] if h[1:] else d[0], max(d[1:] or d)),
@@ -262,11 +241,8 @@ def se(score, n):
 
 
 WRONG_8_4 = {
-    "no_sqrt_2": ("√2 is forgotten", lambda s, n: 2.8 * se(s, n)),
     "two": ("2 in place of √2", lambda s, n: 5.6 * se(s, n)),
-    "only_seen": ("0.84 is forgotten", lambda s, n: 1.96 * math.sqrt(2) * se(s, n)),
     "minus": ("1.96 − 0.84", lambda s, n: 1.12 * math.sqrt(2) * se(s, n)),
-    "shares": ("from 0 to 1, not in points", lambda s, n: 0.028 * math.sqrt(2) * se(s, n)),
     "n_minus_1": ("n − 1 in place of n", lambda s, n: 2.8 * math.sqrt(2) * se(s, n - 1)),
     "no_root": ("the root is forgotten", lambda s, n: 2.8 * math.sqrt(2) * s * (100 - s) / n),
     "n_outside": ("n is not below the root", lambda s, n: 2.8 * math.sqrt(2) * se(s, 1) / n),
@@ -274,7 +250,7 @@ WRONG_8_4 = {
     "p_squared": ("p² in place of p (1 − p)", lambda s, n: 280 * math.sqrt(2) * s / 100 / math.sqrt(n)),
     "rounded": ("rounded to one decimal", lambda s, n: round(2.8 * math.sqrt(2) * se(s, n), 1)),
     "two_n": ("two runs make 2 n examples", lambda s, n: 2.8 * se(s, 2 * n)),
-    "whole_per_cent": ("the score is cut to an integer", lambda s, n: 2.8 * math.sqrt(2) * se(int(s), n)),
+    "whole_per_cent": ("the score is cut to a whole number", lambda s, n: 2.8 * math.sqrt(2) * se(int(s), n)),
 }
 
 # 8.5: paired_counts(gold, first, second)
@@ -329,17 +305,11 @@ def variances(gold, first, second):
     return sum(x) - both, sum(y) - both, 100 * math.sqrt(error / n)
 
 
-def shuffled(gold, first, second):
-    """All who differ count: for whichever is right, else for the first."""
+def rest_is_first(gold, first, second):
+    """Every example with two different predictions counts: for the second where it is right, else for the first."""
     rows = [(g, x, y) for g, x, y in zip(gold, first, second, strict=True) if x != y]
     c = sum(g == y for g, _, y in rows)
     return len(rows) - c, c, points(len(rows) - c, c, len(gold))
-
-
-def rest_is_second(gold, first, second):
-    rows = [(g, x) for g, x, y in zip(gold, first, second, strict=True) if x != y]
-    b = sum(g == x for g, x in rows)
-    return b, len(rows) - b, points(b, len(rows) - b, len(gold))
 
 
 def binary(gold, first, second):
@@ -376,7 +346,6 @@ RIGHT_8_5 = {
 }
 
 WRONG_8_5 = {
-    "turned_round": ("b and c swapped", lambda g, x, y: paired(g, y, x)),
     "unpaired": ("the error of two independent runs", unpaired),
     "n_minus_1": ("n − 1 in place of n", with_error(lambda b, c, n: points(b, c, n) * math.sqrt(n / (n - 1)))),
     "mcnemar": ("(b − c)² is left out", with_error(lambda b, c, n: 100 * math.sqrt(b + c) / n)),
@@ -384,20 +353,14 @@ WRONG_8_5 = {
         "(b − c)² is not divided by n",
         with_error(lambda b, c, n: 100 * math.sqrt(max(0, b + c - (b - c) ** 2)) / n),
     ),
-    "n_below_root": ("n is below the root", with_error(lambda b, c, n: points(b, c, n) * math.sqrt(n))),
-    "share": ("from 0 to 1, not in points", with_error(lambda b, c, n: points(b, c, n) / 100)),
-    "plus": ("a plus before (b − c)²", with_error(lambda b, c, n: 100 * math.sqrt(b + c + (b - c) ** 2 / n) / n)),
-    "no_root": ("the root is forgotten", with_error(lambda b, c, n: 100 * (b + c - (b - c) ** 2 / n) / n)),
     "discordant_only": (
         "n is the number of discordant examples",
         with_error(lambda b, c, n: points(b, c, b + c) if b + c else 0.0),
     ),
-    "both_wrong_first": ("both wrong but different counts for the first", shuffled),
-    "both_wrong_second": ("both wrong but different counts for the second", rest_is_second),
+    "both_wrong_first": ("both wrong but different counts for the first", rest_is_first),
     "two_labels": ("labels other than 0 are all the same", binary),
     "totals": ("how many each has right, not it alone", totals),
     "net": ("only what is left after b and c cancel", net),
-    "difference": ("the difference in place of the error", with_error(lambda b, c, n: 100 * (b - c) / n)),
     "rounded": ("the error rounded to one decimal", with_error(lambda b, c, n: round(points(b, c, n), 1))),
 }
 

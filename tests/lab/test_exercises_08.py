@@ -177,6 +177,11 @@ def with_error(error):
     return mistaken
 
 
+def net(gold, first, second):
+    _, b, c, error = wrong_counts(gold, first, second)
+    return max(b - c, 0), max(c - b, 0), error
+
+
 MISTAKES = [
     (F1, accuracy_score, "that is accuracy"),
     (F1, only_gold_f1, "predicted but never true"),
@@ -189,6 +194,7 @@ MISTAKES = [
     (F1, lambda g, p: jaccard_score(g, p, average="macro", zero_division=0.0), "Jaccard"),
     (F1, lambda g, p: f1_score([x == 1 for x in g], [x == 1 for x in p], zero_division=0.0), "label 1 alone"),
     (F1, lambda g, p: f1_by_counter(g, p) * len({*g, *p}), "divide by how many"),
+    (F1, lambda g, p: f1_by_counter(g, p) * len({*g, *p}) / 3, "you divide by 3"),
     (F1, common_f1, "in only one of the lists"),
     (F1, lambda g, p: f1_by_counter(g, p) / 2, "half of it"),
     (F1, lambda g, p: 100 * f1_by_counter(g, p), "not per cent"),
@@ -199,14 +205,28 @@ MISTAKES = [
     (CHOICE, lambda s, y: (argmax_rows(s, len(y)) + 1 == y).float().mean(), "count from 0"),
     (CHOICE, lambda s, y: (s.view(-1, 2).argmax(1) == y).float().mean(), "isn't always 2"),
     (CHOICE, lambda s, y: (argmax_rows(s, len(y)) == y).sum(), "not how many"),
+    (CHOICE, lambda s, y: (s.view(-1, 2).argmax(1)[: len(y)] == y).float().mean(), "as many rows as"),
+    (
+        CHOICE,
+        lambda s, y: ((s.view(len(y), -1)[:, 1] > s.view(len(y), -1)[:, 0]).long() == y).float().mean(),
+        "first two",
+    ),
+    (CHOICE, lambda s, y: choice_by_loop(s, y) * len(y) / len(s), "not of scores"),
+    (CHOICE, lambda s, y: choice_by_loop(s.abs(), y), "farthest from 0"),
+    (CHOICE, lambda s, y: choice_by_loop(s.long(), y), "cut to integers"),
     (CHOICE, lambda s, y: 100 * choice_by_loop(s, y), "not per cent"),
     (PICK, lambda h, d: (max(d), d[h.index(max(h))]), "other way round"),
     (PICK, lambda h, d: (max(h), max(d)), "the held-out score chooses"),
     (PICK, lambda h, d: (d[max(range(len(h)), key=lambda i: (h[i], i))], max(d)), "not the last"),
-    (PICK, lambda h, d: (h.index(max(h)), d.index(max(d))), "these are the epochs"),
-    (PICK, lambda h, d: (d[-1], max(d)), "last epoch"),
+    (PICK, lambda h, d: (h.index(max(h)), d.index(max(d))), "these are the evaluations"),
+    (PICK, lambda h, d: (d[-1], max(d)), "held-out rule doesn't take the last"),
+    (PICK, lambda h, d: (d[h.index(max(h))], d[-1]), "paper's rule doesn't take the last"),
+    (PICK, lambda h, d: (d[h.index(min(h))], max(d)), "not the lowest"),
+    (PICK, lambda h, d: (d[h.index(max(h))], max(d) - d[h.index(max(h))]), "not the difference"),
+    (PICK, lambda h, d: (d[max(range(len(h)), key=lambda i: (h[i], d[i]))], max(d)), "has no say"),
+    (PICK, lambda h, d: (d[max(range(len(h)), key=lambda i: (h[i], -d[i]))], max(d)), "lowest development score"),
     (PICK, lambda h, d: (d[h.index(max(h))], h[d.index(max(d))]), "not a held-out one"),
-    (PICK, lambda h, d: (d[h.index(max(h))],) * 2, "of all epochs"),
+    (PICK, lambda h, d: (d[h.index(max(h))],) * 2, "of all evaluations"),
     (PICK, lambda h, d: (max(d), max(d)), "must not look"),
     (DETECTABLE, se, "error of one score"),
     (DETECTABLE, lambda s, n: math.sqrt(2) * se(s, n), "of which 2.8"),
@@ -217,6 +237,13 @@ MISTAKES = [
     (DETECTABLE, lambda s, n: detectable_by_parts(s, 1), "without n"),
     (DETECTABLE, lambda s, n: detectable_by_parts(s, n) / math.sqrt(n), "before the root"),
     (DETECTABLE, lambda s, n: 280 * math.sqrt(2) * s / 100 * (1 - s / 100) / n, "root is missing"),
+    (DETECTABLE, lambda s, n: 1.12 * math.sqrt(2) * se(s, n), "add up"),
+    (DETECTABLE, lambda s, n: detectable_by_parts(s, n - 1), "not n − 1"),
+    (DETECTABLE, lambda s, n: round(detectable_by_parts(s, n), 1), "don't round"),
+    (DETECTABLE, lambda s, n: detectable_by_parts(int(s), n), "need not be whole"),
+    (DETECTABLE, lambda s, n: 280 * math.sqrt(2) * (s / 100) / math.sqrt(n), "not p²"),
+    (DETECTABLE, lambda s, n: 2.8 * math.sqrt(2) * s * (100 - s) / n, "its root is missing"),
+    (DETECTABLE, lambda s, n: 2.8 * se(s, 2 * n), "each run has n examples"),
     (DETECTABLE, lambda s, n: detectable_by_parts(50, n), "depends on the score"),
     (PAIRED, lambda g, a, b: [paired_by_loop(g, b, a)[i] for i in (0, 1, 2)], "other way round"),
     (PAIRED, hits, "both predict right"),
@@ -227,6 +254,23 @@ MISTAKES = [
     (PAIRED, with_error(lambda b, c, n, right: right * math.sqrt(n)), "not by √n"),
     (PAIRED, with_error(lambda b, c, n, right: right**2 / 100), "root is missing"),
     (PAIRED, with_error(lambda b, c, n, right: 100 * (b - c) / n), "the difference itself"),
+    (PAIRED, with_error(lambda b, c, n, right: 100 * math.sqrt(b + c + (b - c) ** 2 / n) / n), "not added"),
+    (
+        PAIRED,
+        with_error(lambda b, c, n, right: 100 * math.sqrt(max(b + c - (b - c) ** 2, 0)) / n),
+        "before it is taken off",
+    ),
+    (PAIRED, with_error(lambda b, c, n, right: right * math.sqrt(n / (n - 1))), "not n − 1"),
+    (
+        PAIRED,
+        with_error(
+            lambda b, c, n, right: 100 * math.sqrt(1 - (b - c) ** 2 / (b + c) ** 2) / math.sqrt(b + c) if b + c else 0.0
+        ),
+        "only the discordant",
+    ),
+    (PAIRED, with_error(lambda b, c, n, right: round(right, 1)), "don't round"),
+    (PAIRED, with_error(lambda b, c, n, right: 100 * (b + c - (b - c) ** 2 / n) / n), "root is missing"),
+    (PAIRED, net, "when they cancel"),
     (PAIRED, disagree, "both be wrong"),
 ]
 
@@ -241,9 +285,9 @@ def test_mistakes_are_named(check, answer, said, capsys):
 UNNAMED = [
     (F1, lambda g, p: 0.5, "for each label"),
     (CHOICE, lambda s, y: 0.37, "cut scores into b rows"),
-    (PICK, lambda h, d: (d[0], max(d)), "choose by held_out"),
+    (PICK, lambda h, d: (d[0], max(d)), "first dev where"),
     (DETECTABLE, lambda s, n: 1.0, "2.8"),
-    (PAIRED, lambda g, a, b: (1, 1, 1.0), "compare each list with gold"),
+    (PAIRED, lambda g, a, b: (1, 1, 1.0), "b and c: one list"),
 ]
 
 

@@ -89,6 +89,14 @@ def a_block(n, k, seed):
     return [(start + i) % n for i in range(k)], [(start + k + i) % n for i in range(k)]
 
 
+def the_neighbours(n, k, seed):
+    """What chooses are the next free ones after a random place."""
+    rng = random.Random(seed)
+    train = rng.sample(range(n), k)
+    left, start = [i for i in range(n) if i not in train], rng.randrange(n)
+    return train, [left[(start + i) % len(left)] for i in range(k)]
+
+
 def from_one(n, k, seed):
     return tuple([i + 1 for i in part] for part in by_sample(n, k, seed))
 
@@ -202,6 +210,10 @@ def needed_by_numpy(sd, difference):
     return k[np.argmax(reach <= difference)]
 
 
+def reached(sd, difference, r, freedom=None):
+    return sum(t.ppf([0.975, 0.8], freedom or r - 1)) * sd / math.sqrt(r) <= difference
+
+
 def with_normal(sd, difference):
     return max(2, math.ceil(((norm.ppf(0.975) + norm.ppf(0.8)) * sd / difference) ** 2))
 
@@ -243,7 +255,7 @@ WRONG = [
     (DRAW, without_the_seed, "whatever was drawn before"),
     (DRAW, always_the_same, "same for every seed"),
     (DRAW, fixed_development_set, "development set is the same"),
-    (DRAW, sorted_then_cut, "is never in the"),
+    (DRAW, sorted_then_cut, "sorted before the cut"),
     (DRAW, a_block, "plainly at random"),
     (DRAW, from_one, "from 0 to n − 1"),
     (DRAW, half_as_many, "k positions each"),
@@ -253,17 +265,24 @@ WRONG = [
     (DRAW, too_strict, "though 2k is at most n"),
     (DRAW, with_an_assert, "not a AssertionError"),
     (DRAW, lambda n, k, seed: None, "is there a return"),
+    (DRAW, lambda n, k, seed: [torch.tensor(x).float() for x in by_sample(n, k, seed)], "lists of integers"),
+    (DRAW, lambda n, k, seed: by_sample(n, k, seed // 2), "different seeds"),
+    (DRAW, lambda n, k, seed: by_sample(n, k, seed // 2)[:: 1 if seed % 2 else -1], "different seeds"),
+    (DRAW, the_neighbours, "hangs on what trains"),
     (BEST, lambda n, a: max(a), "best of the expected"),
     (BEST, lambda n, a: sum(a) / len(a), "mean of the accuracies"),
     (BEST, lambda n, a: n * best_by_scipy(n, a), "divide by n"),
     (BEST, lambda n, a: best_by_scipy(n, [np.mean(a)] * len(a)), "mean accuracy for all"),
     (BEST, lambda n, a: best_by_scipy(n, [a[0]] * len(a)), "the first one's for all"),
     (BEST, lambda n, a: best_by_scipy(n, [max(a)] * len(a)), "the best one's for all"),
-    (BEST, lambda n, a: sum(1 - np.prod(binom.cdf(k, n, a)) for k in range(1, n)) / n, "begins at k = 0"),
-    (BEST, lambda n, a: sum(1 - np.prod(binom.cdf(k - 1, n, a)) for k in range(n)) / n, "k included"),
+    (BEST, lambda n, a: sum(1 - np.prod(binom.cdf(k, n, a)) for k in range(1, n)) / n, "begins at j = 0"),
+    (BEST, lambda n, a: sum(1 - np.prod(binom.cdf(k - 1, n, a)) for k in range(n)) / n, "j included"),
     (BEST, lambda n, a: sum(np.prod(binom.sf(k, n, a)) for k in range(n)) / n, "expected worst"),
     (BEST, lambda n, a: sum(np.prod(binom.cdf(k, n, a)) for k in range(n)) / n, "1 minus it"),
     (BEST, simulated, "an exact value"),
+    (BEST, lambda n, a: best_by_scipy(n, set(a)), "two tickets"),
+    (BEST, lambda n, a: best_by_scipy(n, np.clip(a, 0.01, 0.99)), "may be 0 or 1"),
+    (BEST, lambda n, a: best_by_scipy(min(n, 100), a), "n = 200 must work"),
     (BEST, guessers_only, "single classifier"),
     (CURSE, lambda d, s: -curse_by_max(d, s), "the sign"),
     (CURSE, lambda d, s: d.max(1).values - s[range(len(s)), d.argmax(1)], "one number"),
@@ -284,19 +303,25 @@ WRONG = [
     (CURSE, lambda d, s: d.max() - s.flatten()[d.argmax()], "best run's best epoch"),
     (CURSE, lambda d, s: (d.amax(1) - s[range(len(s)), d.argmax(1)]).abs().mean(), "absolute value"),
     (CURSE, ties_averaged, "the earliest counts"),
+    (CURSE, lambda d, s: curse_by_max((1000 * d).round() / 1000, s), "close together"),
     (NEEDED, with_normal, "normal distribution"),
     (NEEDED, changed(power=None), "every second time"),
     (NEEDED, changed(reach=0.95), "two-sided"),
     (NEEDED, changed(power=0.9), "nine of ten"),
     (NEEDED, changed(power=0.2), "t at 0.2 is negative"),
-    (NEEDED, changed(freedom=0), "k − 1 degrees"),
-    (NEEDED, changed(root=1), "sd / √k"),
-    (NEEDED, lambda s, d: max(2, math.ceil((sum(t.ppf([0.975, 0.8], 4)) * s / d) ** 2)), "t depends on k"),
+    (NEEDED, changed(freedom=0), "r − 1 degrees"),
+    (NEEDED, changed(root=1), "sd / √r"),
+    (NEEDED, lambda s, d: max(2, math.ceil((sum(t.ppf([0.975, 0.8], 4)) * s / d) ** 2)), "t depends on r"),
     (NEEDED, changed(more=1), "one too many"),
     (NEEDED, changed(more=-1), "one too few"),
     (NEEDED, changed(first=1), "t is NaN"),
     (NEEDED, changed(first=3), "two draws may do"),
     (NEEDED, lambda s, d: needed_by_count(s**2, d), "need not be squared"),
+    (NEEDED, lambda s, d: needed_by_count(s**0.5, d), "no root"),
+    (NEEDED, lambda s, d: needed_by_count(2**0.5 * s, d), "no further √2"),
+    (NEEDED, lambda s, d: needed_by_count(d, s), "the other way round"),
+    (NEEDED, lambda s, d: next(r for r in range(2, 5000) if reached(s, d, r, 2 * r - 2)), "not 2r − 2"),
+    (NEEDED, lambda s, d: min(1000, needed_by_count(s, d)), "more than a thousand"),
     (NEEDED, lambda s, d: 5, "two draws are enough"),
 ]
 

@@ -3,11 +3,20 @@
 import numpy as np
 import pytest
 
-from apt_minimal.lab.grid import all_runs
+from apt_minimal.lab.grid import all_runs, read_grid
 from apt_minimal.lab.intervals import difference_interval, score_interval
 from apt_minimal.lab.lines import main_score, run_key, write_line
 from apt_minimal.lab.plots import plot_scores
-from apt_minimal.lab.results import LABELS, RESULTS, difference_table, load_recording, score_table
+from apt_minimal.lab.results import (
+    LABELS,
+    RESULTS,
+    difference_table,
+    finished_table,
+    load_recording,
+    run_table,
+    score_table,
+    search_table,
+)
 
 GRID = """
 backbone = "b"
@@ -85,6 +94,48 @@ def test_differences_are_paired_and_say_what_they_can(file):
     row = difference_table(recording, method="lora").loc["mine", "majority label"]
     assert row["difference"] == pytest.approx(100 * found.mean)
     assert row["verdict"] == f"no difference seen; {100 * found.detectable:.1f} points would have been"
+
+
+def test_finished_runs_are_counted_by_setting_task_and_method(file):
+    table = finished_table(load_recording(file))
+    assert list(table.index) == [("full", "mine"), ("full", "other")]
+    assert table.loc[("full", "mine")].to_dict() == {"majority label": 3, "LoRA": 2, "P-tuning v2": 0, "APT": 3}
+    assert (table.loc[("full", "other")] == 0).all()
+
+
+def few_shot_recording(folder):
+    """Two rates for the head, each searched with two seeds, and a final run; APT's search is half done."""
+    file = folder / "few.toml"
+    file.write_text(
+        'backbone = "b"\nseeds = [1, 2]\nsettings = ["16-shot"]\n[train]\nepochs = 3\n[search]\nseeds = [7, 8]\n'
+        "[methods]\nhead_only = [0.1, 0.3]\napt = [0.1, 0.3]\n[tasks.mine]\n"
+    )
+    grid = read_grid(file)
+    scores = {0.1: [0.5, 0.75, 0.5], 0.3: [0.25, 1.0, 0.0]}
+    lines = []
+    for _ in range(2):  # the searches, then what they allow
+        for spec in all_runs(grid, lines)[0]:
+            key, history = run_key(spec), scores[spec["train"]["learning_rate"]]
+            if key in [run_key(line["run"]) for line in lines] or spec["method"] == "apt" and spec["seed"] == 8:
+                continue
+            line = {"run": spec, "metric": "accuracy", "held_out": {"accuracy": max(history)}, "minutes": 1.0}
+            counts = {"held_out": [[round(4 * max(history)), 4]]}
+            if spec["purpose"] == "final":
+                line["dev"], counts["dev"] = {"accuracy": 0.5}, [[1, 1], [0, 1]]
+            lines.append(line | {"history": {"scores": history}, "trained_parameters": 3})
+            write_line(folder / "few" / "mine.jsonl", lines[-1], {"predictions": {}, "counts": counts})
+    return load_recording(file)
+
+
+def test_a_run_has_the_score_that_chose_and_the_score_that_counts(tmp_path):
+    table = run_table(few_shot_recording(tmp_path), "16-shot")
+    assert table.values.tolist() == [["mine", "head_only", seed, 100.0, 50.0] for seed in (1, 2)]
+
+
+def test_a_search_says_what_it_promised_and_how_its_scores_swung(tmp_path):
+    table = search_table(few_shot_recording(tmp_path), "16-shot")
+    assert list(table.index) == [("mine", "head only")]  # APT's search is not complete
+    assert table.iloc[0].tolist() == [0.3, "highest", 100.0, (75 + 100) / 2, 25.0]
 
 
 def test_a_line_that_its_predictions_contradict_is_named(file):

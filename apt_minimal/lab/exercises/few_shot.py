@@ -2,7 +2,10 @@
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import index, itemgetter
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -27,7 +30,7 @@ def check_disjoint_draw(answer: Callable[[int, int, int], tuple]) -> bool:
 def _lists(drawn) -> list[list[int]]:
     if any(isinstance(part, set) for part in drawn):
         raise TypeError("a set is no list")
-    return [[int(position) for position in part] for part in drawn]
+    return [[index(position) for position in part] for part in drawn]
 
 
 def _one_draw_fault(answer: Callable) -> str:
@@ -40,7 +43,7 @@ def _one_draw_fault(answer: Callable) -> str:
             try:
                 parts = _lists(drawn)
             except (TypeError, ValueError):
-                return "two lists of positions are asked for, first those that train, then those that choose"
+                return "two lists of integers are asked for, first the positions that train, then those that choose"
             every = [position for part in parts for position in part]
             if len(parts) != 2 or any(len(part) != k for part in parts):
                 return f"two lists of k positions each are asked for; for k = {k} yours hold {[len(p) for p in parts]}"
@@ -64,12 +67,20 @@ def _many_draws_fault(answer: Callable) -> str:
     sets = {name: [frozenset(draw[i]) for draw in first] for i, name in enumerate(("training", "development"))}
     if same := [name for name, drawn in sets.items() if len(set(drawn)) == 1]:
         return f"the {same[0]} set is the same for every seed; the seed draws both sets"
+    if all(max(train) < min(held) or max(held) < min(train) for train, held in first):
+        return "sorted before the cut: one set always has the lowest positions, the other the highest"
+    if len({frozenset(map(frozenset, _lists(answer(2000, 5, seed)))) for seed in range(400)}) < 300:
+        return "different seeds give the same positions far too often"
     for name, drawn in sets.items():
         counts = [sum(position in one for one in drawn) for position in range(10)]
         if min(counts) == 0:
             return f"position {counts.index(0)} of 10 is never in the {name} set, with any of 400 seeds"
         if max(abs(count / 400 - 0.3) for count in counts) > 0.12 or len(set(drawn)) < 60:
             return f"the {name} set is not drawn plainly at random: some positions, or some sets, come too often"
+    drawn = (_lists(answer(6, 2, seed)) for seed in range(1800))
+    pairs = Counter(tuple(frozenset(part) for part in draw) for draw in drawn)  # 15 · 6 pairs of sets, 20 of each
+    if len(pairs) < 90 or min(pairs.values()) < 3 or max(pairs.values()) > 50:
+        return "what chooses hangs on what trains: not every set of the others is as likely as any other"
     return ""
 
 
@@ -84,12 +95,12 @@ def _limit_fault(answer: Callable) -> str:
 
 
 def _binomial(n: int, p: float, choose=math.comb, miss=True) -> Tensor:
-    chances = [choose(n, k) * p**k * ((1 - p) ** (n - k) if miss else 1) for k in range(n + 1)]
+    chances = [choose(n, j) * p**j * ((1 - p) ** (n - j) if miss else 1) for j in range(n + 1)]
     return torch.tensor(chances, dtype=torch.float64)
 
 
 def _best(n: int, accuracies: Sequence[float], first=0, strictly=False, worst=False, **binomial) -> float:
-    """E[max] / n from P(max ≤ k), the product of each F(k)."""
+    """E[max] / n from P(max ≤ j), the product of each F(j)."""
     below = torch.stack([_binomial(n, p, **binomial).cumsum(0) for p in accuracies])
     if strictly:
         below = torch.cat([torch.zeros(len(below), 1), below[:, :-1]], dim=1)
@@ -97,37 +108,33 @@ def _best(n: int, accuracies: Sequence[float], first=0, strictly=False, worst=Fa
     return (1 - at_most[first:-1]).sum().item() / n
 
 
+def _all_like(one: Callable) -> Callable:
+    return lambda n, accuracies: _best(n, [one(accuracies)] * len(accuracies))
+
+
 def check_expected_best(answer: Callable[[int, list[float]], float]) -> bool:
     """Exercise 10.2: answer(n, accuracies) is the expected best score of such classifiers on n examples each."""
+    ones = [("the mean accuracy", fmean), ("the first one's", itemgetter(0)), ("the best one's", max)]
     mistakes = {
         "that is the best of the expected scores; the expected best score is higher": lambda n, a: max(a),
         "that is the mean of the accuracies: nothing has been chosen yet": lambda n, a: sum(a) / len(a),
         "that is a number of right answers; divide by n for a score": lambda n, a: n * _best(n, a),
-        "each classifier has an F of its own; yours takes the mean accuracy for all": lambda n, a: _best(
-            n, [sum(a) / len(a)] * len(a)
-        ),
-        "each classifier has an F of its own; yours takes the first one's for all": lambda n, a: _best(
-            n, [a[0]] * len(a)
-        ),
-        "each classifier has an F of its own; yours takes the best one's for all": lambda n, a: _best(
-            n, [max(a)] * len(a)
-        ),
-        "the sum begins at k = 0: the chance that the best has more than 0 right": lambda n, a: _best(n, a, first=1),
-        "F(k) is the chance of at most k right answers, k included": lambda n, a: _best(n, a, strictly=True),
-        "that is the expected worst: multiply the F(k), as all are at most k if each is": lambda n, a: _best(
-            n, a, worst=True
-        ),
-        "in how many ways can k of n be right? The binomial coefficient is missing": lambda n, a: _best(
-            n, a, choose=lambda *_: 1
-        ),
-        "the other n − k answers must be wrong: (1 − p) to that power is missing": lambda n, a: _best(n, a, miss=False),
-        "that is P(max ≤ k) summed; the chances to exceed k are 1 minus it": lambda n, a: 1 - _best(n, a),
+        **{f"each classifier has an F of its own; yours takes {which} for all": _all_like(of) for which, of in ones},
+        "equally good classifiers count each: two guessers pull two tickets": lambda n, a: _best(n, sorted(set(a))),
+        "the sum begins at j = 0: the chance that the best has more than 0 right": lambda n, a: _best(n, a, first=1),
+        "F(j) is the chance of at most j right answers, j included": lambda n, a: _best(n, a, strictly=True),
+        "that is the expected worst; all are at most j if each is": lambda n, a: _best(n, a, worst=True),
+        "in how many ways are j of n right? A factor is missing": lambda n, a: _best(n, a, choose=lambda *_: 1),
+        "the other n − j answers must be wrong: (1 − p) to that power is missing": lambda n, a: _best(n, a, miss=False),
+        "that is P(max ≤ j) summed; the chances to exceed j are 1 minus it": lambda n, a: 1 - _best(n, a),
     }
     by_hand = "two examples, two guessers: the lesson has 22/16 right answers out of 2; an exact value is asked for"
     trials = [(by_hand, (2, [0.5, 0.5])), ("with a single classifier it is its accuracy", (7, [0.3]))]
     trials += [("twenty guessers on 16 examples: section 2's table has the value, rounded", (16, [0.5] * 20))]
     trials += [("the accuracies differ here", (n, a)) for n, a in ((16, [0.9, 0.1, 0.5]), (5, [0.2, 0.7]))]
-    trials += [("n = 200 must work: some numbers are too large or too small for float32", (200, [0.5, 0.6, 0.55]))]
+    trials += [("an accuracy may be 0 or 1", (6, a)) for a in ([0.0], [0.0, 0.4], [0.3, 1.0])]
+    large = "n = 200 must work, exactly: neither float32 nor factorials as floats reach that far"
+    trials += [(large, (200, [0.5, 0.6, 0.55]))]
     return check(answer, _best, trials, mistakes)
 
 
@@ -162,21 +169,13 @@ def check_curse(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
         "the two best scores are of two different epochs; test belongs to the epoch that dev chose": lambda d, t: (
             d.max(dim=1).values.mean() - t.max(dim=1).values.mean()
         ),
-        "the development score chooses the epoch, not the test score": lambda d, t: _at(
-            d - t, t.argmax(1, keepdim=True)
-        ).mean(),
+        "the development score chooses the epoch, not the test score": lambda d, t: -_curse(t, d),
         "the development score chooses the epoch, not the largest gap": lambda d, t: (d - t).max(dim=1).values.mean(),
         "that is the last epoch; the best one on dev is chosen": lambda d, t: (d - t)[:, -1].mean(),
         "that is the mean over all epochs; only the chosen one counts": lambda d, t: (d - t).mean(),
-        "the mean test score has no say; the chosen epoch's test score has": lambda d, t: (
-            d.max(dim=1).values.mean() - t.mean()
-        ),
-        "of equally good epochs the earliest is chosen, not the latest": lambda d, t: _at(
-            d - t, _last_of_equals(d)
-        ).mean(),
-        "each run chooses its own epoch; yours chooses one for all": lambda d, t: (d - t)[
-            :, d.mean(dim=0).argmax()
-        ].mean(),
+        "the mean test score has no say; the chosen epoch's has": lambda d, t: d.amax(1).mean() - t.mean(),
+        "the earliest of equals is chosen, not the latest": lambda d, t: _at(d - t, _last_of_equals(d)).mean(),
+        "each run chooses its own epoch; yours chooses one for all": lambda d, t: (d - t)[:, d.mean(0).argmax()].mean(),
         "runs are rows and epochs columns: the best epoch of each run is along dim 1": lambda d, t: (
             (d - t).gather(0, d.argmax(dim=0, keepdim=True)).mean()
         ),
@@ -197,6 +196,10 @@ def check_curse(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
     trials = [
         ("each run chooses its best development epoch, and test is read there", scores(5, 7, k=1000)),
         ("many epochs are equally good here: the earliest counts", scores(6, 20, k=4)),
+        (
+            "close together is not equal",
+            tuple(0.7 + 0.005 * one for one in scores(4, 9, k=1000)),
+        ),
         ("there may be as many runs as epochs", scores(4, 4)),
         ("there may be a single run", scores(1, 6)),
         ("there may be a single epoch: nothing to choose", scores(3, 1)),
@@ -205,13 +208,13 @@ def check_curse(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
     return check(answer, _curse, trials, mistakes)
 
 
-def _needed(sd: float, difference: float, reach=0.975, power=0.8, freedom=-1, first=2, scale=math.sqrt) -> int:
+def _needed(sd: float, difference: float, reach=0.975, power=0.8, freedom=lambda r: r - 1, first=2, scale=math.sqrt):
     from scipy.stats import t
 
-    k = first
-    while (t.ppf(reach, k + freedom) + t.ppf(power, k + freedom)) * sd / scale(k) > difference:
-        k += 1
-    return k
+    r = first
+    while sum(t.ppf([reach, power], freedom(r))) * sd / scale(r) > difference:
+        r += 1
+    return r
 
 
 def check_seeds_needed(answer: Callable[[float, float], int]) -> bool:
@@ -225,19 +228,22 @@ def check_seeds_needed(answer: Callable[[float, float], int]) -> bool:
         "a two-sided 95 % interval leaves out 2.5 % on each side: 0.975": lambda s, d: _needed(s, d, reach=0.95),
         "four of five cases is t at 0.8; 0.9 would be nine of ten": lambda s, d: _needed(s, d, power=0.9),
         "t at 0.2 is negative: it has to be 0.8": lambda s, d: _needed(s, d, power=0.2),
-        "k draws have k − 1 degrees of freedom, not k": lambda s, d: _needed(s, d, freedom=0),
-        "a mean of k draws scatters by sd / √k, not sd / k": lambda s, d: _needed(s, d, scale=lambda k: k),
-        "t depends on k: yours takes t for five draws throughout": lambda s, d: max(
-            2, math.ceil((3.717410 * s / d) ** 2)
-        ),
-        "one too many: the smallest k that does is asked for": lambda s, d: _needed(s, d) + 1,
+        "r draws have r − 1 degrees of freedom, not r": lambda s, d: _needed(s, d, freedom=lambda r: r),
+        "the draws are paired: r − 1 degrees, not 2r − 2": lambda s, d: _needed(s, d, freedom=lambda r: 2 * r - 2),
+        "sd is that of the differences already: no further √2": lambda s, d: _needed(2**0.5 * s, d),
+        "a mean of r draws scatters by sd / √r, not sd / r": lambda s, d: _needed(s, d, scale=lambda r: r),
+        "t depends on r: yours takes t for five draws throughout": lambda s, d: _needed(s, d, freedom=lambda r: 4),
+        "one too many: the smallest r that does is asked for": lambda s, d: _needed(s, d) + 1,
         "one too few: that many draws don't quite do yet": lambda s, d: _needed(s, d) - 1,
         "one draw has no standard deviation (t is NaN there): begin at 2": lambda s, d: 1,
-        "begin at k = 2: two draws may do, where the difference is large": lambda s, d: _needed(s, d, first=3),
-        "sd is a standard deviation: it need not be squared, nor its root be taken": lambda s, d: _needed(s * s, d),
+        "begin at r = 2: two draws may do, where the difference is large": lambda s, d: _needed(s, d, first=3),
+        "sd is a standard deviation, not a variance: it need not be squared": lambda s, d: _needed(s * s, d),
+        "sd is a standard deviation, not a variance: no root of it is taken": lambda s, d: _needed(s**0.5, d),
+        "it is sd / difference: yours has them the other way round": lambda s, d: _needed(d, s),
     }
     large = "the difference is large beside sd: two draws are enough"
-    trials = [(large, (1.0, 10.0)), ("begin at k = 2 and count up until it fits", (4.0, 8.0))]
+    trials = [(large, (1.0, 10.0)), ("with sd 4, four draws show 8.3 points and five show 6.6", (4.0, 8.0))]
     trials += [("sd and difference may be equal", (5.0, 5.0)), ("many draws are needed here", (3.2, 0.8))]
     trials += [("both may be far below 1, as shares", (0.06, 0.05)), ("almost two hundred draws", (2.5, 0.5))]
+    trials += [("more than a thousand draws", (0.3, 0.025))]
     return check(answer, _needed, trials, mistakes)

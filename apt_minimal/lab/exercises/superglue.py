@@ -52,6 +52,7 @@ def check_macro_f1(answer: Callable[[list[int], list[int]], float]) -> bool:
         "only labels that occur in one of the lists count; you divide by more": mean_of(
             _f1, lambda g, p: range(max(*g, *p) + 1)
         ),
+        "you divide by 3; divide by how many labels occur": lambda g, p: mean_of(_f1)(g, p) * len({*g, *p}) / 3,
         "that is the mean recall; F1 also asks how many of the predictions were right": mean_of(by_truth),
         "that is the mean precision; F1 also asks how many of the true ones were found": mean_of(by_guesses),
         "first an F1 for each label, then their mean; you take the F1 of the mean precision and recall": of_means,
@@ -103,6 +104,15 @@ def check_choice_accuracy(answer: Callable[[Tensor, Tensor], float]) -> bool:
         "the number of choices isn't always 2: it is len(scores) / len(labels)": accuracy(
             lambda scores, b: rearrange(scores, "(b c) -> b c", c=2).argmax(dim=1)
         ),
+        "the number of choices isn't always 2: cut scores into as many rows as there are labels": accuracy(
+            lambda scores, b: rearrange(scores, "(b c) -> b c", c=2).argmax(dim=1)[:b]
+        ),
+        "there may be more than two choices; you compare only the first two": accuracy(
+            lambda scores, b: right(rearrange(scores, "(b c) -> b c", b=b)[:, :2].flatten(), b)
+        ),
+        "divide by the number of examples, not of scores": lambda s, y: accuracy(right)(s, y) * len(y) / len(s),
+        "the highest score wins, not the one farthest from 0": accuracy(lambda scores, b: right(scores.abs(), b)),
+        "compare the scores as they are, not cut to integers": accuracy(lambda scores, b: right(scores.long(), b)),
         "a share is asked for, not how many are right": lambda s, y: len(y) * accuracy(right)(s, y),
         "the result is a share from 0 to 1, not per cent": lambda scores, labels: 100 * accuracy(right)(scores, labels),
     }
@@ -113,7 +123,7 @@ def check_choice_accuracy(answer: Callable[[Tensor, Tensor], float]) -> bool:
         scores = torch.randn(b * c, generator=generator) + shift
         labels = torch.randint(c, (b,), generator=generator)
         labels[0] = right(scores, b)[0]  # not every one wrong
-        trials.append((hint if not shift else "only the order within a row counts, not the sign", (scores, labels)))
+        trials.append((hint, (scores, labels)))
     return check(lambda *inputs: _number(answer(*inputs)), accuracy(right), trials, mistakes)
 
 
@@ -128,21 +138,37 @@ def check_pick_scores(answer: Callable[[Sequence[float], Sequence[float]], tuple
 
     mistakes = {
         "the other way round: first the held-out rule, then the paper's": lambda h, d: (max(d), d[first_best(h)]),
-        "the held-out score chooses the epoch, but isn't what is reported": lambda h, d: (max(h), max(d)),
-        "of equal held-out scores take the earliest epoch, not the last": lambda h, d: (d[last_best(h)], max(d)),
-        "these are the epochs; their development scores are asked for": lambda h, d: (first_best(h), first_best(d)),
-        "the held-out rule doesn't look at the last epoch, but at the best held-out one": lambda h, d: (d[-1], max(d)),
+        "the held-out score chooses the evaluation, but isn't what is reported": lambda h, d: (max(h), max(d)),
+        "of equal held-out scores take the earliest, not the last": lambda h, d: (d[last_best(h)], max(d)),
+        "these are the evaluations; their development scores are asked for": lambda h, d: (
+            first_best(h),
+            first_best(d),
+        ),
+        "the held-out rule doesn't take the last evaluation, but the best held-out one": lambda h, d: (d[-1], max(d)),
         "the paper's rule reports a development score, not a held-out one": (
             lambda h, d: (d[first_best(h)], h[first_best(d)])
         ),
-        "the paper's rule takes the best development score of all epochs": lambda h, d: (d[first_best(h)],) * 2,
+        "the paper's rule takes the best development score of all evaluations": lambda h, d: (d[first_best(h)],) * 2,
         "the held-out rule must not look at the development scores to choose": lambda h, d: (max(d), max(d)),
+        "the paper's rule doesn't take the last evaluation, but the best": lambda h, d: (d[first_best(h)], d[-1]),
+        "the highest held-out score chooses, not the lowest": lambda h, d: (d[h.index(min(h))], max(d)),
+        "report the second score itself, not the difference": (
+            lambda h, d: (d[first_best(h)], max(d) - d[first_best(h)])
+        ),
+        "of equal held-out scores take the earliest; the development score has no say": (
+            lambda h, d: (max(zip(h, d, strict=True))[1], max(d))
+        ),
+        "of equal held-out scores take the earliest, not the one with the lowest development score": (
+            lambda h, d: (min(y for x, y in zip(h, d, strict=True) if x == max(h)), max(d))
+        ),
     }
+    hint = "first dev where held_out has its (first) maximum, then the maximum of dev"
     trials = [
-        ("choose by held_out, report dev; beside it the highest dev", ([0.5, 0.7, 0.6], [0.52, 0.55, 0.61])),
-        ("of equal held-out scores the earliest", ([0.4, 0.8, 0.6, 0.8, 0.7], [0.5, 0.53, 0.58, 0.57, 0.54])),
-        ("the first epoch may be the best", ([0.9, 0.2, 0.3], [0.41, 0.66, 0.45])),
-        ("one epoch only", ([0.3], [0.6])),
+        (hint, ([0.5, 0.7, 0.6], [0.52, 0.55, 0.61])),
+        (hint, ([0.4, 0.8, 0.6, 0.8, 0.7], [0.5, 0.53, 0.58, 0.57, 0.54])),
+        (hint, ([0.8, 0.8, 0.8, 0.6], [0.55, 0.58, 0.52, 0.6])),
+        (hint, ([0.9, 0.2, 0.3], [0.41, 0.66, 0.45])),
+        ("one evaluation only", ([0.3], [0.6])),
     ]
     return check(answer, lambda h, d: (d[first_best(h)], max(d)), trials, mistakes)
 
@@ -160,6 +186,15 @@ def check_detectable(answer: Callable[[float, int], float]) -> bool:
         "that is the standard error of the difference, of which 2.8 are needed": lambda s, n: 2**0.5 * error(s, n),
         "two runs differ, each with its own error: their variances add up": lambda s, n: 2.8 * error(s, n),
         "variances add up, not standard errors: √2, not 2": lambda s, n: 5.6 * error(s, n),
+        "each run has n examples; put together, 2 n would stand for a mean, not a difference": (
+            lambda s, n: 2.8 * error(s, 2 * n)
+        ),
+        "1.96 and 0.84 add up": lambda s, n: 1.12 * math.sqrt(2) * error(s, n),
+        "divide by n, not n − 1": lambda s, n: both * error(s, n - 1),
+        "don't round": lambda s, n: round(both * error(s, n), 1),
+        "the score need not be whole; don't cut it": lambda s, n: both * error(int(s), n),
+        "the variance of one answer is p (1 − p), not p²": lambda s, n: both * s / math.sqrt(n),
+        "p (1 − p) / n is a variance: its root is missing": lambda s, n: both * error(s, n) ** 2,
         "1.96 alone finds it in half of the cases": lambda s, n: 1.96 * math.sqrt(2) * error(s, n),
         "the score is in per cent: its share is score / 100": lambda s, n: both * 100 * math.sqrt(abs(s * (1 - s)) / n),
         "the result is in points, not a share: 100 times as much": lambda s, n: both * error(s, n) / 100,
@@ -169,7 +204,9 @@ def check_detectable(answer: Callable[[float, int], float]) -> bool:
         "the error depends on the score: p (1 − p), which is ¼ only at one half": lambda s, n: both * error(50, n),
     }
     hint = "2.8 · √2 · 100 · √(p (1 − p) / n), with p = score / 100"
-    trials = [(hint, inputs) for inputs in ((65.0, 100), (80.0, 277), (94.0, 104), (50.0, 3270), (100.0, 20))]
+    trials = [
+        (hint, inputs) for inputs in ((65.0, 100), (63.5, 104), (80.0, 277), (94.0, 104), (50.0, 3270), (100.0, 20))
+    ]
     return check(answer, lambda s, n: both * error(s, n), trials, mistakes)
 
 
@@ -211,6 +248,23 @@ def check_paired_counts(answer: Callable[[list[int], list[int], list[int]], tupl
         ),
         "that is the error as if the two had been tried on different examples; pairing makes it smaller": unpaired,
         "(b − c)² / n is missing under the root": made(mine, lambda b, c, n: 100 * math.sqrt(b + c) / n),
+        "(b − c)² / n is taken off, not added": made(
+            mine, lambda b, c, n: 100 * math.sqrt(b + c + (b - c) ** 2 / n) / n
+        ),
+        "(b − c)² is divided by n before it is taken off": made(
+            mine, lambda b, c, n: 100 * math.sqrt(max(0, b + c - (b - c) ** 2)) / n
+        ),
+        "divide by n, not n − 1 (what a library's std does, look up)": made(
+            mine, lambda b, c, n: error(b, c, n) * math.sqrt(n / (n - 1))
+        ),
+        "n counts all examples, not only the discordant ones": made(
+            mine, lambda b, c, n: error(b, c, b + c) if b + c else 0.0
+        ),
+        "both counts are asked for, not what is left when they cancel": made(
+            lambda *inputs: [max(0, x) for x in (int.__sub__(*mine(*inputs)), -int.__sub__(*mine(*inputs)))]
+        ),
+        "don't round": made(mine, lambda b, c, n: round(error(b, c, n), 1)),
+        "the root is missing": made(mine, lambda b, c, n: 100 * (b + c - (b - c) ** 2 / n) / n),
         "the error is asked for in points: 100 times the share": made(mine, lambda b, c, n: error(b, c, n) / 100),
         "divide by n outside the root, not by √n": made(mine, lambda b, c, n: error(b, c, n) * math.sqrt(n)),
         "the root is missing: that is a variance": made(mine, lambda b, c, n: error(b, c, n) ** 2 / 100),
@@ -219,7 +273,7 @@ def check_paired_counts(answer: Callable[[list[int], list[int], list[int]], tupl
             lambda g, a, b: (sum(x != y for x, y in zip(a, b, strict=True)),) * 2
         ),
     }
-    plain = "compare each list with gold; count where exactly one of the two agrees with it"
+    plain = "b and c: one list agrees with gold, the other doesn't; the error: 100 · √(b + c − (b − c)² / n) / n"
     both = "with three labels two predictions can differ and both be wrong"
     trials = [
         (plain, ([1, 1, 0, 0, 1, 0, 1, 1], [1, 1, 0, 1, 0, 0, 1, 0], [1, 0, 0, 0, 0, 0, 0, 0])),
