@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from apt_minimal.lab.grid import methods_of
-from apt_minimal.lab.intervals import score_interval
+from apt_minimal.lab.intervals import Counts, score_interval
 from apt_minimal.lab.protocol import counted
 from apt_minimal.lab.reading import GateReading
 from apt_minimal.lab.results import LABELS, Recording
@@ -132,7 +132,7 @@ def plot_gates(reading: GateReading) -> Figure:
 def plot_scores(
     recording: Recording, task: str, setting: str = "full", split: str | None = None, metric: str = "F1"
 ) -> Figure:
-    """Each method's scores: a mark for each seed, a line for the mean's 95 % interval over seeds and examples.
+    """Each method's scores: a mark for each seed, a bar for the mean's 95 % interval over seeds and examples.
 
     The split is the one that counts in the setting, unless another is named. Methods whose runs are missing say so.
     """
@@ -140,28 +140,18 @@ def plot_scores(
     methods = [method for method in reversed(LABELS) if method in asked]
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7, 0.42 * len(methods) + 0.9))
-        for y, method in enumerate(methods):
-            look = {"color": COLORS[method]}
-            if not (counts := recording.counts(task, setting, method, split)):
-                axis.text(0.01, y, "missing", transform=axis.get_yaxis_transform(), va="center", **look)
-                continue
-            values = [100 * score_interval({seed: of_seed}).mean for seed, of_seed in counts.items()]
-            axis.plot(values, [y] * len(values), MARKERS[method], alpha=0.6, markersize=6, **look)
-            found = score_interval(counts)
-            axis.plot([100 * found.low, 100 * found.high], [y - 0.25] * 2, lw=2.5, **look)
-        axis.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
-        axis.set(xlabel=f"{split} {metric}, per cent", ylim=(-0.7, len(methods) - 0.4))
+        _draw_scores(axis, methods, {method: recording.counts(task, setting, method, split) for method in methods})
+        axis.set_xlabel(f"{split} {metric}, per cent")
     plt.close(figure)  # shown once, as a cell's value
     return figure
 
 
 def plot_tasks(recording: Recording, hurdles: Mapping[str, float], setting: str = "full") -> Figure:
-    """Development scores of several tasks, one panel each: a mark for each seed, a bar for the 95 % interval of their
-    mean (other seeds and other examples).
+    """`plot_scores` for several tasks, one panel each, without the majority label.
 
     Args:
         recording: a grid's lines.
-        hurdles: the tasks, each with the score that must be beaten, in per cent; a dashed line (NaN: none).
+        hurdles: the tasks, each with the score that must be beaten, in per cent; a dashed line.
         setting: of the runs.
     """
     asked = methods_of(recording.grid, next(iter(hurdles)), setting)
@@ -170,19 +160,24 @@ def plot_tasks(recording: Recording, hurdles: Mapping[str, float], setting: str 
         size = (9, 0.32 * len(methods) + 1)
         figure, axes = plt.subplots(1, len(hurdles), figsize=size, sharex=True, sharey=True, squeeze=False)
         for axis, (task, hurdle) in zip(axes[0], hurdles.items(), strict=True):
-            counts = {method: recording.counts(task, setting, method, "dev") for method in methods}
-            for y, method in enumerate(methods):
-                if not counts[method]:
-                    continue
-                found, color = score_interval(counts[method]), COLORS[method]
-                values = [100 * score_interval({seed: of_seed}).mean for seed, of_seed in counts[method].items()]
-                axis.plot(values, [y + 0.12] * len(values), MARKERS[method], color=color, alpha=0.6)
-                axis.plot([100 * found.low, 100 * found.high], [y - 0.22] * 2, color=color, lw=2.5)
-            if not any(counts.values()):
-                axis.text(0.5, 0.5, "no finished run yet", transform=axis.transAxes, ha="center")
-            if hurdle == hurdle:
-                axis.axvline(hurdle, color="#666666", ls="--", lw=1.2)
-            axis.set(title=task, xlabel="development score, per cent", ylim=(-0.7, len(methods) - 0.4))
-            axis.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
+            counts = {method: recording.counts(task, setting, method, counted(setting)) for method in methods}
+            _draw_scores(axis, methods, counts)
+            axis.axvline(hurdle, color="#666666", ls="--", lw=1.2)
+            axis.set(title=task, xlabel="development score, per cent")
     plt.close(figure)  # shown once, as a cell's value
     return figure
+
+
+def _draw_scores(axis, methods: list[str], counts: Mapping[str, Counts]) -> None:
+    """One row for each method, from below: marks, bar, or that its runs are missing."""
+    for y, method in enumerate(methods):
+        look = {"color": COLORS[method]}
+        if not counts[method]:
+            axis.text(0.02, y, "missing", transform=axis.get_yaxis_transform(), va="center", fontsize=8, **look)
+            continue
+        found = score_interval(counts[method])
+        values = [100 * score_interval({seed: of_seed}).mean for seed, of_seed in counts[method].items()]
+        axis.plot(values, [y] * len(values), MARKERS[method], alpha=0.6, markersize=6, **look)
+        axis.plot([100 * found.low, 100 * found.high], [y - 0.25] * 2, lw=2.5, **look)
+    axis.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
+    axis.set_ylim(-0.7, len(methods) - 0.4)

@@ -4,9 +4,26 @@ import numpy as np
 import pytest
 import torch
 
-from apt_minimal.lab.plots import COLORS, MARKERS, plot_gates, plot_training, smoothed
+from apt_minimal.lab.intervals import score_interval
+from apt_minimal.lab.lines import write_line
+from apt_minimal.lab.plots import COLORS, MARKERS, plot_gates, plot_tasks, plot_training, smoothed
 from apt_minimal.lab.reading import GateReading
-from apt_minimal.lab.results import LABELS
+from apt_minimal.lab.results import LABELS, load_recording
+
+GRID = """
+backbone = "b"
+seeds = [1, 2]
+settings = ["full"]
+[train]
+[search]
+seeds = [0]
+[methods]
+majority = []
+p_tuning_v2 = [1e-2]
+apt = [1e-2]
+[tasks.mine]
+[tasks.other]
+"""
 
 
 def test_smoothed_is_a_running_mean():
@@ -37,3 +54,30 @@ def test_the_gate_plot_shows_mean_and_spread():
     shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
     assert np.allclose(shown[0], alpha.mean(0)) and np.allclose(shown[1], alpha.std(0))
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["1", "2", "3"]
+
+
+@pytest.fixture
+def recording(tmp_path):
+    (tmp_path / "grid.toml").write_text(GRID)
+    for seed, right in ((1, [1, 1, 0, 0]), (2, [1, 1, 1, 0])):
+        run = {"task": "mine", "setting": "full", "method": "apt", "purpose": "final", "seed": seed}
+        line = {"run": run, "metric": "accuracy", "dev": {"accuracy": sum(right) / 4}}
+        counts = {"dev": [[r, 1] for r in right]}
+        write_line(tmp_path / "grid" / "mine.jsonl", line, {"predictions": {}, "counts": counts})
+    return load_recording(tmp_path / "grid.toml")
+
+
+def test_marks_bar_and_hurdle(recording):
+    mine, _ = plot_tasks(recording, {"mine": 55.0, "other": 60.0}).axes
+    marks, bar, hurdle = mine.lines
+    found = score_interval(recording.counts("mine", "full", "apt", "dev"))
+    assert list(marks.get_xdata()) == pytest.approx([50.0, 75.0])
+    assert list(bar.get_xdata()) == pytest.approx([100 * found.low, 100 * found.high])
+    assert list(hurdle.get_xdata()) == [55.0, 55.0] and mine.get_title() == "mine"
+    assert [label.get_text() for label in mine.get_yticklabels()] == ["APT", "P-tuning v2"]
+
+
+def test_what_was_not_run_says_so(recording):
+    mine, other = plot_tasks(recording, {"mine": 55.0, "other": 60.0}).axes
+    assert [text.get_text() for text in mine.texts] == ["missing"]
+    assert [text.get_text() for text in other.texts] == ["missing", "missing"] and len(other.lines) == 1
