@@ -251,7 +251,7 @@ MISTAKES = [
     (PAIRED, unpaired, "different examples"),
     (PAIRED, with_error(lambda b, c, n, right: 100 * math.sqrt(b + c) / n), "(b − c)² / n is missing"),
     (PAIRED, with_error(lambda b, c, n, right: right / 100), "in points"),
-    (PAIRED, with_error(lambda b, c, n, right: right * math.sqrt(n)), "not by √n"),
+    (PAIRED, with_error(lambda b, c, n, right: right * math.sqrt(n)), "once more by √n"),
     (PAIRED, with_error(lambda b, c, n, right: right**2 / 100), "root is missing"),
     (PAIRED, with_error(lambda b, c, n, right: 100 * (b - c) / n), "the difference itself"),
     (PAIRED, with_error(lambda b, c, n, right: 100 * math.sqrt(b + c + (b - c) ** 2 / n) / n), "not added"),

@@ -112,6 +112,9 @@ def check_choice_accuracy(answer: Callable[[Tensor, Tensor], float]) -> bool:
         ),
         "divide by the number of examples, not of scores": lambda s, y: accuracy(right)(s, y) * len(y) / len(s),
         "the highest score wins, not the one farthest from 0": accuracy(lambda scores, b: right(scores.abs(), b)),
+        "scores may all be negative, and one of them is still the highest": accuracy(
+            lambda scores, b: right(scores.clamp(min=0.0), b)
+        ),
         "compare the scores as they are, not cut to integers": accuracy(lambda scores, b: right(scores.long(), b)),
         "a share is asked for, not how many are right": lambda s, y: len(y) * accuracy(right)(s, y),
         "the result is a share from 0 to 1, not per cent": lambda scores, labels: 100 * accuracy(right)(scores, labels),
@@ -124,6 +127,9 @@ def check_choice_accuracy(answer: Callable[[Tensor, Tensor], float]) -> bool:
         labels = torch.randint(c, (b,), generator=generator)
         labels[0] = right(scores, b)[0]  # not every one wrong
         trials.append((hint, (scores, labels)))
+    last = "the last choice may be nobody's answer, and all but the best may come close to it"
+    scores = [0.42, 0.44, 0.43, 2.0, 1.0, 3.0, -0.4, -0.3, -0.2, 1.0, 0.5, 0.6]
+    trials.append((last, (torch.tensor(scores), torch.tensor([1, 0, 1, 0]))))
     return check(lambda *inputs: _number(answer(*inputs)), accuracy(right), trials, mistakes)
 
 
@@ -168,6 +174,9 @@ def check_pick_scores(answer: Callable[[Sequence[float], Sequence[float]], tuple
         (hint, ([0.4, 0.8, 0.6, 0.8, 0.7], [0.5, 0.53, 0.58, 0.57, 0.54])),
         (hint, ([0.8, 0.8, 0.8, 0.6], [0.55, 0.58, 0.52, 0.6])),
         (hint, ([0.9, 0.2, 0.3], [0.41, 0.66, 0.45])),
+        (hint, ([0.5, 0.6, 0.9], [0.7, 0.5, 0.6])),
+        ("scores may lie close together", ([0.5, 0.801, 0.804], [0.5, 0.6, 0.55])),
+        ("nothing right is a score too", ([0.0, 0.0], [0.3, 0.2])),
         ("one evaluation only", ([0.3], [0.6])),
     ]
     return check(answer, lambda h, d: (d[first_best(h)], max(d)), trials, mistakes)
@@ -254,7 +263,7 @@ def check_paired_counts(answer: Callable[[list[int], list[int], list[int]], tupl
         "(b − c)² is divided by n before it is taken off": made(
             mine, lambda b, c, n: 100 * math.sqrt(max(0, b + c - (b - c) ** 2)) / n
         ),
-        "divide by n, not n − 1 (what a library's std does, look up)": made(
+        "divide by n, not n − 1 (numpy's std divides by n, torch's and pandas' by n − 1)": made(
             mine, lambda b, c, n: error(b, c, n) * math.sqrt(n / (n - 1))
         ),
         "n counts all examples, not only the discordant ones": made(
@@ -266,7 +275,8 @@ def check_paired_counts(answer: Callable[[list[int], list[int], list[int]], tupl
         "don't round": made(mine, lambda b, c, n: round(error(b, c, n), 1)),
         "the root is missing": made(mine, lambda b, c, n: 100 * (b + c - (b - c) ** 2 / n) / n),
         "the error is asked for in points: 100 times the share": made(mine, lambda b, c, n: error(b, c, n) / 100),
-        "divide by n outside the root, not by √n": made(mine, lambda b, c, n: error(b, c, n) * math.sqrt(n)),
+        "divide by n outside the root, once more by √n": made(mine, lambda b, c, n: error(b, c, n) * math.sqrt(n)),
+        "that is 1.96 standard errors; one is asked for": made(mine, lambda b, c, n: 1.96 * error(b, c, n)),
         "the root is missing: that is a variance": made(mine, lambda b, c, n: error(b, c, n) ** 2 / 100),
         "that is the difference itself, not its standard error": made(mine, lambda b, c, n: 100 * (b - c) / n),
         "two predictions that differ may both be wrong: compare each with gold": made(
@@ -279,6 +289,7 @@ def check_paired_counts(answer: Callable[[list[int], list[int], list[int]], tupl
         (plain, ([1, 1, 0, 0, 1, 0, 1, 1], [1, 1, 0, 1, 0, 0, 1, 0], [1, 0, 0, 0, 0, 0, 0, 0])),
         (plain, ([0, 1, 0, 1, 1], [0, 0, 0, 1, 0], [0, 1, 1, 1, 1])),
         (both, ([0, 1, 2, 2, 1, 0, 0], [0, 2, 2, 1, 1, 2, 1], [1, 0, 2, 0, 1, 2, 0])),
+        ("labels need not be 0 and 1", ([2, 2, 0, 1], [2, 0, 2, 1], [1, 2, 0, 2])),
         ("where they agree on every example nothing differs", ([0, 1, 1], [0, 1, 0], [0, 1, 0])),
         ("where all differing examples go one way", ([1, 1, 1, 1], [1, 1, 1, 0], [0, 0, 1, 0])),
     ]
