@@ -268,7 +268,7 @@ WRONG = [
     (DRAW, lambda n, k, seed: [torch.tensor(x).float() for x in by_sample(n, k, seed)], "lists of integers"),
     (DRAW, lambda n, k, seed: by_sample(n, k, seed // 2), "different seeds"),
     (DRAW, lambda n, k, seed: by_sample(n, k, seed // 2)[:: 1 if seed % 2 else -1], "different seeds"),
-    (DRAW, the_neighbours, "hangs on what trains"),
+    (DRAW, the_neighbours, "hangs on the other"),
     (BEST, lambda n, a: max(a), "best of the expected"),
     (BEST, lambda n, a: sum(a) / len(a), "mean of the accuracies"),
     (BEST, lambda n, a: n * best_by_scipy(n, a), "divide by n"),

@@ -68,7 +68,7 @@ def _many_draws_fault(answer: Callable) -> str:
     if same := [name for name, drawn in sets.items() if len(set(drawn)) == 1]:
         return f"the {same[0]} set is the same for every seed; the seed draws both sets"
     if all(max(train) < min(held) or max(held) < min(train) for train, held in first):
-        return "sorted before the cut: one set always has the lowest positions, the other the highest"
+        return "one set always has the lower positions: sorted before the cut, or drawn from halves fixed beforehand"
     if len({frozenset(map(frozenset, _lists(answer(2000, 5, seed)))) for seed in range(400)}) < 300:
         return "different seeds give the same positions far too often"
     for name, drawn in sets.items():
@@ -77,10 +77,11 @@ def _many_draws_fault(answer: Callable) -> str:
             return f"position {counts.index(0)} of 10 is never in the {name} set, with any of 400 seeds"
         if max(abs(count / 400 - 0.3) for count in counts) > 0.12 or len(set(drawn)) < 60:
             return f"the {name} set is not drawn plainly at random: some positions, or some sets, come too often"
-    drawn = (_lists(answer(6, 2, seed)) for seed in range(1800))
-    pairs = Counter(tuple(frozenset(part) for part in draw) for draw in drawn)  # 15 · 6 pairs of sets, 20 of each
-    if len(pairs) < 90 or min(pairs.values()) < 3 or max(pairs.values()) > 50:
-        return "what chooses hangs on what trains: not every set of the others is as likely as any other"
+    drawn = (_lists(answer(6, 2, seed)) for seed in range(3600))
+    pairs = Counter(tuple(frozenset(part) for part in draw) for draw in drawn)  # 15 · 6 pairs of sets, 40 of each
+    surprise = sum((count - 40) ** 2 / 40 for count in pairs.values()) + 40 * (90 - len(pairs))
+    if surprise > 160:  # chi-squared with 89 degrees of freedom: once in 100,000 cases
+        return "not every pair of sets is equally likely: a shuffle that isn't fair, or one set hangs on the other"
     return ""
 
 
@@ -201,6 +202,7 @@ def check_curse(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
             tuple(0.7 + 0.005 * one for one in scores(4, 9, k=1000)),
         ),
         ("there may be as many runs as epochs", scores(4, 4)),
+        ("the mean over the runs may be negative, too", (lambda dev, test: (dev - 0.4, test))(*scores(5, 6, k=1000))),
         ("there may be a single run", scores(1, 6)),
         ("there may be a single epoch: nothing to choose", scores(3, 1)),
         ("the scores may be float64", tuple(one.double() for one in scores(2, 9))),
@@ -223,6 +225,9 @@ def check_seeds_needed(answer: Callable[[float, float], int]) -> bool:
     mistakes = {
         "with few draws t is far above the normal distribution's 1.96 and 0.84": lambda s, d: max(
             2, math.ceil((normal * s / d) ** 2)
+        ),
+        "1.96 and 0.84 are for a known sd; from r draws use t with r − 1 degrees": lambda s, d: max(
+            2, math.ceil((2.8 * s / d) ** 2)
         ),
         "without t at 0.8 the difference is seen only every second time": lambda s, d: _needed(s, d, power=0.5),
         "a two-sided 95 % interval leaves out 2.5 % on each side: 0.975": lambda s, d: _needed(s, d, reach=0.95),

@@ -1,0 +1,25 @@
+"""Beyond the paper: small pieces that change or extend its method, each in a file of its own. None of them is APT."""
+
+from apt_minimal.lab.beyond.beside import BesidePrefix, attach_beside
+from apt_minimal.lab.beyond.log_gate import LogGatedPrefix, use_log_gates
+from apt_minimal.lab.beyond.prune import HardConcrete, penalised, penalty, prune, prune_gates, use_prune_gates
+from apt_minimal.lab.beyond.query_gate import QueryGate, use_query_gates
+from apt_minimal.lab.beyond.upper import CachedTask, UpperLayers, cache_below
+
+__all__ = [
+    "BesidePrefix",
+    "CachedTask",
+    "HardConcrete",
+    "LogGatedPrefix",
+    "QueryGate",
+    "UpperLayers",
+    "attach_beside",
+    "cache_below",
+    "penalised",
+    "penalty",
+    "prune",
+    "prune_gates",
+    "use_log_gates",
+    "use_prune_gates",
+    "use_query_gates",
+]
