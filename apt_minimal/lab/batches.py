@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -20,18 +21,27 @@ def forward(model: nn.Module, batch: dict[str, Tensor], bf16: bool = True):
 @torch.no_grad()
 def predict(model: nn.Module, task: Task, examples: Sequence[dict], batch_size: int = 64, bf16: bool = True) -> list:
     """Predict examples in eval mode, similar lengths together; predictions come in the examples' order."""
-    was_training = model.training
-    model.eval()
     predictions = [None] * len(examples)
     order = sorted(range(len(examples)), key=lambda i: _length(examples[i]))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        batch = [examples[i] for i in chosen]
-        logits = forward(model, task.collate(batch), bf16).logits
-        for i, prediction in zip(chosen, task.decode(logits, batch), strict=True):
-            predictions[i] = prediction
-    model.train(was_training)
+    with evaluating(model):
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = [examples[i] for i in chosen]
+            logits = forward(model, task.collate(batch), bf16).logits
+            for i, prediction in zip(chosen, task.decode(logits, batch), strict=True):
+                predictions[i] = prediction
     return predictions
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode while the context is open, and back into the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def shuffled_batches(examples: Sequence[dict], batch_size: int, seed: int, skip: int = 0) -> Iterator[list[dict]]:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from apt_minimal.attach import prefixes
-from apt_minimal.lab.batches import forward, predict
-from apt_minimal.lab.reading import check_prefixes, evaluating, stack_layers
+from apt_minimal.lab.batches import evaluating, forward, predict
+from apt_minimal.lab.reading import check_prefixes, stack_layers
 from apt_minimal.lab.tasks import Task
 from apt_minimal.prefix import AdaptivePrefix
 

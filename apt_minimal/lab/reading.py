@@ -3,16 +3,15 @@
 Gates are read here as they are; what a prefix does to a layer's output and to the score is in `importance`.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from apt_minimal.attach import Record, prefixes, record
+from apt_minimal.lab.batches import evaluating, forward
 from apt_minimal.lab.tasks import Task
-from apt_minimal.lab.training import forward
 
 
 @dataclass(frozen=True)
@@ -110,17 +109,6 @@ def gated_norms(model: nn.Module, reading: GateReading) -> tuple[Tensor, Tensor]
         return gate * stack_layers(lengths)
 
     return norms("key"), norms("value")
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode while the context is open, and back into the mode it was in."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def check_prefixes(model: nn.Module) -> None:

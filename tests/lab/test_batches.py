@@ -95,5 +95,18 @@ def test_prediction_is_in_eval_mode_and_leaves_the_mode_as_it_was(training, make
     assert model.training is training
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_is_as_it_was_after_an_error_too(training, make_task, make_model):
+    def fail(*_):
+        raise MemoryError
+
+    task = make_task("text")
+    model = make_model(task).train(training)
+    model.register_forward_pre_hook(fail)
+    with pytest.raises(MemoryError):
+        predict(model, task, task.test)
+    assert model.training is training
+
+
 def test_no_examples_give_no_predictions(make_task, make_model):
     assert predict(make_model(make_task()), make_task(), []) == []

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from apt_minimal.attach import HOSTS
-from apt_minimal.lab.batches import forward
-from apt_minimal.lab.reading import evaluating
+from apt_minimal.lab.batches import evaluating, forward
 from apt_minimal.lab.tasks import Task
 
 
