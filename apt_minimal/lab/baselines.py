@@ -1,17 +1,18 @@
 """What APT is compared with, each prepared from the same fresh backbone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from apt_minimal.attach import attach
+from apt_minimal.lab.beyond import attach_beside, use_log_gates, use_prune_gates, use_query_gates
 from apt_minimal.lab.tasks import Task
 from apt_minimal.lab.untrained import UNTRAINED
 from apt_minimal.prefix import AptConfig
 
-__all__ = ["METHODS", "UNTRAINED", "Method", "load_model", "prepare", "sized"]
+__all__ = ["METHODS", "UNTRAINED", "Method", "load_model", "method_named", "prepare", "sized"]
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,17 @@ class Method:
         train_backbone: full fine-tuning.
         shift_positions: whether the first token has position l, as in P-tuning v2's own code, and not 0. Belongs to
             the prepared model: `detach` doesn't undo it and an adapter doesn't hold it.
+        beyond: what changes or extends the paper's method (see `lab.beyond`): "query_gate", "log_gate", "beside",
+            "cached" (layers below the first prefix run once); "" for none.
+        prune_weight: of the penalty on open prefix tokens, which are pruned after training; 0 for no pruning.
     """
 
     config: AptConfig | None = None
     lora_rank: int = 0
     train_backbone: bool = False
     shift_positions: bool = False
+    beyond: str = ""
+    prune_weight: float = 0.0
 
 
 def sized(prefix_length: int = 16) -> dict[str, Method]:
@@ -51,10 +57,41 @@ def sized(prefix_length: int = 16) -> dict[str, Method]:
         "apt_no_layer_gate": Method(AptConfig(prefix_length, layer_gate=False)),
         "apt_no_hidden_state": Method(AptConfig(prefix_length, gate_input="none")),
         "apt_mean_gate": Method(AptConfig(prefix_length, gate_input="mean")),
+        # Beyond the paper
+        "apt_query_gate": Method(AptConfig(prefix_length, gate_input="mean"), beyond="query_gate"),
+        "apt_log_gate": Method(AptConfig(prefix_length), beyond="log_gate"),
+        "apt_mean_log_gate": Method(AptConfig(prefix_length, gate_input="mean"), beyond="log_gate"),
+        "prefix_beside": Method(AptConfig(**without), beyond="beside"),
+        "apt_pruned": Method(AptConfig(prefix_length), prune_weight=0.003),
+        "apt_upper": Method(AptConfig(prefix_length), beyond="cached"),
     }
 
 
 METHODS = sized()
+
+
+def method_named(name: str, prefix_length: int = 16) -> Method:
+    """A trained method by its name in a grid: one of `sized`, or one with prefix lengths of its own behind an "@".
+
+        method_named("apt@4")                           # 4 prefix tokens in every layer
+        method_named("p_tuning_v2@0-0-8-16-32-40")      # so many in each of six layers
+
+    Raises:
+        ValueError: no such method, or it has no prefix that could be of some length.
+    """
+    base, at, lengths = name.partition("@")
+    methods = sized(prefix_length)
+    if base not in methods:
+        raise ValueError(f"no such method: {name}; there are {', '.join(methods)}")
+    if not at:
+        return methods[base]
+    if methods[base].config is None:
+        raise ValueError(f"{name}: {base} has no prefix, so it has no lengths")
+    if not all(length.isdecimal() for length in lengths.split("-")):
+        raise ValueError(f'{name}: behind the "@" stand prefix lengths, one (apt@4) or one for each layer (apt@0-8-16)')
+    numbers = tuple(map(int, lengths.split("-")))
+    config = replace(methods[base].config, prefix_length=numbers if len(numbers) > 1 else numbers[0])
+    return replace(methods[base], config=config)
 
 
 def load_model(task: Task, backbone: str | Path) -> nn.Module:
@@ -103,22 +140,29 @@ def prepare(model: nn.Module, method: str | Method, train_pooler: bool = False) 
 
     Args:
         model: as `load_model` gives it.
-        method: a name in `METHODS`, or a `Method`.
+        method: a name as in `method_named`, or a `Method`.
         train_pooler: whether BERT's pooler trains; means the same for each method (full fine-tuning always does).
 
     Raises:
         ValueError: no such method.
     """
     if isinstance(method, str):
-        if method not in METHODS:
-            raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
-        method = METHODS[method]
+        method = method_named(method)
     if method.train_backbone:
         return model
     if method.lora_rank:
         model = _add_lora(model, method.lora_rank)
+    elif method.beyond == "beside":
+        attach_beside(
+            model, *(getattr(method.config, name) for name in ("prefix_length", "init_std", "prefix_dropout"))
+        )
     else:
         attach(model, method.config or AptConfig(prefix_length=0))
+    for piece, use in {"query_gate": use_query_gates, "log_gate": use_log_gates}.items():
+        if method.beyond == piece:
+            use(model)
+    if method.prune_weight:
+        use_prune_gates(model)
     if method.shift_positions:
         _shift_positions(model, method.config.prefix_length)
     if train_pooler:

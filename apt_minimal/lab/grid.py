@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
-from apt_minimal.lab.baselines import METHODS, UNTRAINED, sized
+from apt_minimal.lab.baselines import UNTRAINED, method_named
 from apt_minimal.lab.lines import main_score, run_key
 from apt_minimal.lab.protocol import chooser, shots
 from apt_minimal.lab.training import TrainConfig
@@ -37,11 +37,9 @@ def read_grid(file: str | Path) -> dict:
             for setting in grid["settings"]:
                 shots(setting)
                 plan = _plan(grid, task, setting)
-                if unknown := plan["methods"].keys() - METHODS.keys() - UNTRAINED.keys():
-                    raise ValueError(f"no such method: {', '.join(unknown)}; there are {', '.join(METHODS)}")
-                if idle := [m for m, rates in plan["methods"].items() if m in METHODS and not rates]:
+                if idle := [m for m, rates in plan["methods"].items() if m not in UNTRAINED and not rates]:
                     raise ValueError(f"{', '.join(idle)} has no learning rate; give one, or several to choose from")
-                _searches(grid, task, setting), _finals(grid, task, setting, dict.fromkeys(METHODS, 1.0))
+                _searches(grid, task, setting), _finals(grid, task, setting, dict.fromkeys(plan["methods"], 1.0))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file}: {error}") from error
     return grid
@@ -82,7 +80,7 @@ def chosen_rates(grid: dict, task: str, setting: str, lines: list[dict]) -> dict
         wanted = [spec for spec in searches if spec["method"] == method]
         found = {run_key(line["run"]): line for line in lines}
         done = [found[run_key(spec)] for spec in wanted if run_key(spec) in found]
-        if method in METHODS and len(done) == len(wanted):
+        if method not in UNTRAINED and len(done) == len(wanted):
             rates[method] = best_rate(done) if wanted else tried[0]
     return rates
 
@@ -161,5 +159,8 @@ def _spec(grid: dict, plan: dict, task: str, setting: str, method: str, purpose:
     else:  # how many steps that are is known when the data is
         how = asdict(TrainConfig(**{"evaluations": epochs, "max_steps": epochs} | how))
         how = {"epochs": epochs} | {key: value for key, value in how.items() if key != "max_steps"}
-    settings = asdict(sized(plan["prefix_length"])[method])
+    settings = asdict(method_named(method, plan["prefix_length"]))
+    for late in ("beyond", "prune_weight"):  # fields that came later: without them earlier runs keep their keys
+        if not settings[late]:
+            del settings[late]
     return spec | {"backbone": grid["backbone"], "settings": settings, "train": how}

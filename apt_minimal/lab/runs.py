@@ -5,21 +5,22 @@ import os
 import platform
 import subprocess
 import time
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from apt_minimal.adapter import fingerprint
 from apt_minimal.lab.baselines import UNTRAINED, Method, load_model, prepare
+from apt_minimal.lab.beyond import UpperLayers, cache_below, penalised, prune
 from apt_minimal.lab.checkpoint import rows_sha256
 from apt_minimal.lab.lines import example_counts
 from apt_minimal.lab.protocol import chooser, cut
-from apt_minimal.lab.reading import read_gates
 from apt_minimal.lab.sources import EMBEDDED, embedded_backbone
+from apt_minimal.lab.summary import Readings, rounded
 from apt_minimal.lab.tasks import Task, load_task
 from apt_minimal.lab.training import History, TrainConfig, predict, train
 from apt_minimal.prefix import AptConfig
@@ -66,31 +67,35 @@ def _trained(spec, task, splits, watch, device, backbone, checkpoint) -> tuple[d
     """Train and predict; what is found beside the scores, and the predictions by split."""
     torch.manual_seed(spec["seed"])
     backbone = backbone or (embedded_backbone() if spec["backbone"] == EMBEDDED else spec["backbone"])
-    model = load_model(task, backbone)
+    model, method = load_model(task, backbone), method_of(spec["settings"])
     found = {"backbone_sha256": fingerprint(model)}
-    model = prepare(model, method_of(spec["settings"])).to(device)
+    model = prepare(model, method).to(device)
     found["trained_parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
     config = train_config(spec["train"], len(task.train))
     found["resumed"] = checkpoint is not None and Path(checkpoint).exists()
-    history = train(model, task, config, checkpoint, False, watch, CHECKPOINT_SECONDS)
+    readings = Readings(model, task, splits.get("dev", task.validation)) if spec["purpose"] == "final" else None
+    history = _train(model, method, task, config, checkpoint, watch, readings and readings.at_evaluation)
     found["history"] = _history(history)
     predictions = {split: predict(model, task, examples, bf16=config.bf16) for split, examples in splits.items()}
     if watch:
         predictions["dev_best"] = history.watched_predictions
-    if spec["settings"]["config"] is not None:
-        found["gates"] = _gates(model, task, splits.get("dev", task.validation))
-    return found, predictions
+    return found | (readings.of_line(history.notes) if readings else {}), predictions
 
 
-def _gates(model: nn.Module, task: Task, examples: list[dict]) -> dict:
-    """What the gates do over examples, as it goes into a line: by layer and, but for λ and mass, by prefix token."""
-    gates = read_gates(model, task, examples)
-    return {
-        "alpha_mean": rounded(gates.mean.tolist()),
-        "alpha_spread": rounded(gates.spread.tolist()),
-        "scale": rounded(gates.scale.tolist()),
-        "mass": rounded(gates.mass.mean(dim=0).tolist()),
-    }
+def _train(model, method: Method, task, config, checkpoint, watch, at_evaluation) -> History:
+    """Train as the method wants it: all of the model, its upper layers on kept states, or with pruning at the end."""
+    how = (checkpoint, False)
+    if method.beyond == "cached":
+        lengths = method.config.lengths(model.config.num_hidden_layers)
+        lowest = next(layer for layer, length in enumerate(lengths) if length)
+        # What is watched stands in for the test split, so that its states are kept too.
+        task = cache_below(model, replace(task, test=list(watch)), lowest)
+        model, watch = UpperLayers(model, lowest), task.test
+    with penalised(model, method.prune_weight) if method.prune_weight else nullcontext():
+        history = train(model, task, config, *how, watch, CHECKPOINT_SECONDS, at_evaluation)
+    if method.prune_weight:
+        prune(model)
+    return history
 
 
 def method_of(settings: dict) -> Method:
@@ -111,7 +116,7 @@ def _history(history: History, longest: int = 300) -> dict:
     every = math.ceil(len(history.loss) / longest)
     parts = [history.loss[i : i + every] for i in range(0, len(history.loss), every)]
     means = [sum(part) / len(part) for part in parts]
-    kept = {key: value for key, value in asdict(history).items() if key != "watched_predictions"}
+    kept = {key: value for key, value in asdict(history).items() if key not in ("watched_predictions", "notes")}
     return kept | {"loss": rounded(means), "loss_every": every}
 
 
@@ -173,13 +178,6 @@ def commit() -> str:
     if name.returncode:
         return "unknown"
     return name.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
-
-
-def rounded(values, digits: int = 4):
-    """Numbers in nested lists rounded; NaN becomes None, which JSON can say."""
-    if isinstance(values, list):
-        return [rounded(value, digits) for value in values]
-    return None if values != values else round(values, digits)
 
 
 def _peak_mib(gpu: bool) -> int | None:

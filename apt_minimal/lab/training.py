@@ -1,6 +1,6 @@
 """A training loop to be read: batch, step, evaluate, stop, resume."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -76,6 +76,7 @@ class History:
         best_step: the step whose state was kept: the earliest of those with the best score (0: none was scored).
         watched_scores: the scores of the watched examples at the same steps, where there are any …
         watched_predictions: … and what was predicted for them at the earliest of their own best steps.
+        notes: what was noted at the same steps (see `train`).
     """
 
     loss: list[float] = field(default_factory=list)
@@ -84,6 +85,7 @@ class History:
     best_step: int = 0
     watched_scores: list[float] = field(default_factory=list)
     watched_predictions: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
 
     def add_score(self, step: int, score: float) -> bool:
         """Note a score; returns whether it is the best so far."""
@@ -112,6 +114,7 @@ def train(
     progress: bool = True,
     watch: Sequence[dict] = (),
     checkpoint_seconds: float = 0,
+    at_evaluation: Callable[[], list] | None = None,
 ) -> History:
     """Train whatever requires gradients, and leave the model in the state that scored best on the development set.
 
@@ -127,6 +130,8 @@ def train(
         progress: whether to show a progress bar.
         watch: further examples that are scored at each evaluation, with no say in what is kept or when to stop.
         checkpoint_seconds: write the checkpoint only where so much time has passed since the last one.
+        at_evaluation: called after each evaluation, to look at the model as it is then; the history keeps what it
+            returns, numbers in nested lists.
 
     Raises:
         FloatingPointError: the loss is no longer finite.
@@ -150,6 +155,9 @@ def train(
         for step in _steps(model, task, config, trained, optimizer, schedule, history, bar):
             if _evaluate(model, task, watch, config, step, history):
                 best = copy(trained)
+            if at_evaluation is not None:
+                history.notes.append(at_evaluation())
+                model.train()  # whatever mode it was left in
             bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, development {task.metric} {history.scores[-1]:.3f}")
             if config.patience is not None and history.evaluations_since_best() >= config.patience:
                 break

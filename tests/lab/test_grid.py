@@ -269,7 +269,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(grid, start, interrupt, 
     start(grid)
     expected = read_lines(results(grid))
     os.remove(results(grid))
-    stop = interrupt(5)  # after the first of two evaluations
+    stop = interrupt(7)  # after the first of two evaluations; fresh prefixes and gates are read too
     with pytest.raises(KeyboardInterrupt):
         start(grid)
     stop.off()
