@@ -62,7 +62,7 @@ def sized(prefix_length: int = 16) -> dict[str, Method]:
         "apt_log_gate": Method(AptConfig(prefix_length), beyond="log_gate"),
         "apt_mean_log_gate": Method(AptConfig(prefix_length, gate_input="mean"), beyond="log_gate"),
         "prefix_beside": Method(AptConfig(**without), beyond="beside"),
-        "apt_pruned": Method(AptConfig(prefix_length), prune_weight=0.003),
+        "apt_pruned": Method(AptConfig(prefix_length), prune_weight=0.002),
         "apt_upper": Method(AptConfig(prefix_length), beyond="cached"),
     }
 

@@ -1,6 +1,6 @@
 """One figure style for the whole course: one colour for each method, the same scales across panels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +10,7 @@ from apt_minimal.lab.grid import methods_of
 from apt_minimal.lab.intervals import Counts, score_interval
 from apt_minimal.lab.protocol import counted
 from apt_minimal.lab.reading import GateReading
-from apt_minimal.lab.results import LABELS, Recording
+from apt_minimal.lab.results import LABELS, Recording, label
 
 # Okabe and Ito's colours for the main methods, told apart by colour-blind readers too; markers differ as well.
 COLORS = {
@@ -28,8 +28,14 @@ COLORS = {
     "apt_no_layer_gate": "#7A1E6C",
     "apt_no_hidden_state": "#8C6D46",
     "apt_mean_gate": "#332288",
+    "apt_query_gate": "#44AA99",
+    "apt_log_gate": "#882255",
+    "apt_mean_log_gate": "#AA4499",
+    "prefix_beside": "#117733",
+    "apt_pruned": "#999933",
+    "apt_upper": "#661100",
 }
-MARKERS = dict(zip(COLORS, "x+^sDv<>*o1pPh", strict=True))
+MARKERS = dict(zip(COLORS, "x+^sDv<>*o1pPh2348Hd", strict=True))
 STYLE = {
     "figure.dpi": 110,
     "font.size": 10,
@@ -40,6 +46,16 @@ STYLE = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
+
+
+def color(method: str) -> str:
+    """A method's colour, whatever prefix lengths stand behind an "@" in its name."""
+    return COLORS[method.partition("@")[0]]
+
+
+def marker(method: str) -> str:
+    """A method's marker, likewise."""
+    return MARKERS[method.partition("@")[0]]
 
 
 def use_style() -> None:
@@ -93,15 +109,13 @@ def plot_training(runs: Mapping[str, list[dict]], metric: str = "F1") -> Figure:
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True)
         for method, histories in runs.items():
-            color, single = COLORS[method], len(histories) == 1
+            single = len(histories) == 1
             for i, history in enumerate(histories):
-                look = {"color": color, "alpha": 1.0 if single else 0.45, "lw": 1.8 if single else 1.0}
+                look = {"color": color(method), "alpha": 1.0 if single else 0.45, "lw": 1.8 if single else 1.0}
                 steps = history.get("loss_every", 1) * np.arange(1, len(history["loss"]) + 1)
                 left.plot(steps, smoothed(history["loss"]), **look)
-                label = LABELS[method] if i == 0 else None
-                right.plot(
-                    history["steps"], history["scores"], marker=MARKERS[method], markersize=4, label=label, **look
-                )
+                name = label(method) if i == 0 else None
+                right.plot(history["steps"], history["scores"], marker=marker(method), markersize=4, label=name, **look)
         left.set(xlabel="step", ylabel="training loss (mean of 15 steps)", ylim=(0, None))
         right.set(xlabel="step", ylabel=f"development {metric}", ylim=(0, None))
         for line in right.legend(loc="lower right").get_lines():
@@ -137,7 +151,7 @@ def plot_scores(
     The split is the one that counts in the setting, unless another is named. Methods whose runs are missing say so.
     """
     split, asked = split or counted(setting), methods_of(recording.grid, task, setting)
-    methods = [method for method in reversed(LABELS) if method in asked]
+    methods = _ordered(asked)
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7, 0.42 * len(methods) + 0.9))
         _draw_scores(axis, methods, {method: recording.counts(task, setting, method, split) for method in methods})
@@ -155,7 +169,7 @@ def plot_tasks(recording: Recording, hurdles: Mapping[str, float], setting: str 
         setting: of the runs.
     """
     asked = methods_of(recording.grid, next(iter(hurdles)), setting)
-    methods = [method for method in reversed(LABELS) if method != "majority" and method in asked]
+    methods = [method for method in _ordered(asked) if method != "majority"]
     with plt.rc_context(STYLE):
         size = (9, 0.32 * len(methods) + 1)
         figure, axes = plt.subplots(1, len(hurdles), figsize=size, sharex=True, sharey=True, squeeze=False)
@@ -168,16 +182,22 @@ def plot_tasks(recording: Recording, hurdles: Mapping[str, float], setting: str 
     return figure
 
 
+def _ordered(methods: Iterable[str]) -> list[str]:
+    """Methods as they stand in a figure from below: the last of `LABELS` first, shorter prefixes below longer ones."""
+    order = list(LABELS)
+    return sorted(methods, key=lambda method: (-order.index(method.partition("@")[0]), len(method), method))
+
+
 def _draw_scores(axis, methods: list[str], counts: Mapping[str, Counts]) -> None:
     """One row for each method, from below: marks, bar, or that its runs are missing."""
     for y, method in enumerate(methods):
-        look = {"color": COLORS[method]}
+        look = {"color": color(method)}
         if not counts[method]:
             axis.text(0.02, y, "missing", transform=axis.get_yaxis_transform(), va="center", fontsize=8, **look)
             continue
         found = score_interval(counts[method])
         values = [100 * score_interval({seed: of_seed}).mean for seed, of_seed in counts[method].items()]
-        axis.plot(values, [y] * len(values), MARKERS[method], alpha=0.6, markersize=6, **look)
+        axis.plot(values, [y] * len(values), marker(method), alpha=0.6, markersize=6, **look)
         axis.plot([100 * found.low, 100 * found.high], [y - 0.25] * 2, lw=2.5, **look)
-    axis.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
+    axis.set_yticks(range(len(methods)), [label(method) for method in methods])
     axis.set_ylim(-0.7, len(methods) - 0.4)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from apt_minimal.lab.baselines import METHODS
+from apt_minimal.lab.baselines import UNTRAINED
 from apt_minimal.lab.experiments import read_results
 from apt_minimal.lab.grid import at_edge, chosen_rates, methods_of, read_grid
 from apt_minimal.lab.intervals import Counts, Interval, difference_interval, score_interval
@@ -25,17 +25,29 @@ LABELS = {
     "p_tuning_v2": "P-tuning v2",
     "p_tuning_v2_shifted": "P-tuning v2, positions shifted",
     "p_tuning_v2_plus": "P-tuning v2, as many parameters as APT",
-    "p_tuning_v2_star": "P-tuning v2, length by layer",
+    "p_tuning_v2_star": "P-tuning v2, length by layer",  # the paper's; ours names its lengths, see `label`
     "apt": "APT",
     "apt_no_token_gate": "APT without token gate",
     "apt_no_layer_gate": "APT without layer gate",
     "apt_no_hidden_state": "APT without hidden state",
     "apt_mean_gate": "APT, mean gate",
+    "apt_query_gate": "APT, query gate",
+    "apt_log_gate": "APT, log gate",
+    "apt_mean_log_gate": "APT, mean log gate",
+    "prefix_beside": "prefix beside attention",
+    "apt_pruned": "APT, pruned",
+    "apt_upper": "APT on kept states",
 }
 # Recorded runs lie in the repository, beside the package; a copy installed without it has none.
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 SCORE_COLUMNS = ["task", "method", "majority", "dev", "low", "high", "dev_best", "test"]
 SCORE_COLUMNS += ["alpha spread", "rate", "edge", "seeds", "trained", "minutes"]
+
+
+def label(method: str) -> str:
+    """What tables and figures call a method of a grid: "apt@4" is "APT, 4 tokens"."""
+    base, _, lengths = method.partition("@")
+    return LABELS[base] + (f", {lengths} tokens" if lengths else "")
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,7 @@ def score_table(recording: Recording, setting: str = "full") -> pd.DataFrame:
     for task in recording.grid["tasks"]:
         majority = [main_score(line, split) for line in recording.of(task, setting, "majority")]
         for method, rates in methods_of(recording.grid, task, setting).items():
-            row = {"task": task, "method": LABELS[method]}
+            row = {"task": task, "method": label(method)}
             row["majority"] = 100 * sum(majority) / len(majority) if majority else float("nan")
             rows.append(row | _row(recording, task, setting, method, rates))
     return pd.DataFrame(rows, columns=SCORE_COLUMNS).set_index(["task", "method"])
@@ -123,7 +135,7 @@ def difference_table(
                 continue
             theirs = recording.counts(task, setting, other, split)
             seeds = len(ours.keys() & theirs.keys())
-            row = {"task": task, "other": LABELS[other], "seeds": seeds}
+            row = {"task": task, "other": label(other), "seeds": seeds}
             if seeds < 2:
                 rows.append(row | {"verdict": f"missing: {seeds} seeds in common, two are needed"})
                 continue
@@ -143,7 +155,7 @@ def finished_table(recording: Recording) -> pd.DataFrame:
     for setting in recording.grid["settings"]:
         for task in recording.grid["tasks"]:
             methods = methods_of(recording.grid, task, setting)
-            rows[setting, task] = {LABELS[m]: len(recording.of(task, setting, m)) for m in methods}
+            rows[setting, task] = {label(m): len(recording.of(task, setting, m)) for m in methods}
     return pd.DataFrame(rows.values(), index=pd.MultiIndex.from_tuples(rows, names=["setting", "task"]))
 
 
@@ -182,7 +194,7 @@ def search_table(recording: Recording, setting: str) -> pd.DataFrame:
             rate = {"rate": chosen[method], "edge": at_edge(rates, chosen[method])}
             found = {"promised": promised, "swing": swings[0], "others' swing": swings[1]}
             means = {name: sum(values) / len(values) if values else float("nan") for name, values in found.items()}
-            rows.append({"task": task, "method": LABELS[method]} | rate | means)
+            rows.append({"task": task, "method": label(method)} | rate | means)
     columns = ["task", "method", "rate", "edge", "promised", "swing", "others' swing"]
     return pd.DataFrame(rows, columns=columns).set_index(["task", "method"])
 
@@ -230,7 +242,7 @@ def _row(recording: Recording, task: str, setting: str, method: str, rates: list
             if split == counted(setting):
                 row |= {"low": 100 * found.low, "high": 100 * found.high}
     row["minutes"] = sum(line["minutes"] for line in lines) / len(lines)
-    if method not in METHODS:
+    if method in UNTRAINED:
         return row
     if gates := [line["gates"]["alpha_spread"] for line in lines if method.startswith("apt") and "gates" in line]:
         row["alpha spread"] = sum(max(map(max, spread)) for spread in gates) / len(gates)

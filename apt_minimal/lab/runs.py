@@ -15,7 +15,7 @@ import torch
 
 from apt_minimal.adapter import fingerprint
 from apt_minimal.lab.baselines import UNTRAINED, Method, load_model, prepare
-from apt_minimal.lab.beyond import UpperLayers, cache_below, penalised, prune
+from apt_minimal.lab.beyond import on_kept_states, penalised, prune
 from apt_minimal.lab.checkpoint import rows_sha256
 from apt_minimal.lab.lines import example_counts
 from apt_minimal.lab.protocol import chooser, cut
@@ -86,11 +86,9 @@ def _train(model, method: Method, task, config, checkpoint, watch, at_evaluation
     """Train as the method wants it: all of the model, its upper layers on kept states, or with pruning at the end."""
     how = (checkpoint, False)
     if method.beyond == "cached":
-        lengths = method.config.lengths(model.config.num_hidden_layers)
-        lowest = next(layer for layer, length in enumerate(lengths) if length)
         # What is watched stands in for the test split, so that its states are kept too.
-        task = cache_below(model, replace(task, test=list(watch)), lowest)
-        model, watch = UpperLayers(model, lowest), task.test
+        upper, task = on_kept_states(model, replace(task, test=list(watch)))
+        return train(upper, task, config, *how, task.test, CHECKPOINT_SECONDS, at_evaluation)
     with penalised(model, method.prune_weight) if method.prune_weight else nullcontext():
         history = train(model, task, config, *how, watch, CHECKPOINT_SECONDS, at_evaluation)
     if method.prune_weight:

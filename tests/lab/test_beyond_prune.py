@@ -242,7 +242,7 @@ def test_the_training_loop_adds_the_penalty_while_the_context_is_open(make_task,
         with penalised(model, 0.5):
             assert model(**task.collate(task.train)).loss.item() == pytest.approx((first + 0.5 * penalty(model)).item())
             assert model.eval()(**task.collate(task.train)).loss == plain
-    start = 12 / (1 + math.exp(2 / 3 * math.log(0.1 / 1.1) - 2))  # three layers of four tokens
+    start = 12 / (1 + math.exp(2 / 3 * math.log(0.1 / 1.1) - 1))  # three layers of four tokens
     assert losses[0.5] - losses[0.0] == pytest.approx(0.5 * start, rel=1e-4)
 
 

@@ -1,8 +1,6 @@
 """Upper layers on cached states: against the whole model, from token ids, in fp64."""
 
 import math
-import statistics
-import time
 from dataclasses import replace
 
 import pytest
@@ -11,10 +9,8 @@ import transformers
 from torch import nn
 
 from apt_minimal import AptConfig, attach, prefixes, record
-from apt_minimal.lab import embedded_backbone
 from apt_minimal.lab.baselines import Method
 from apt_minimal.lab.beyond import UpperLayers, cache_below, penalised, prune, prune_gates, use_prune_gates
-from apt_minimal.lab.tasks import Task
 from apt_minimal.lab.training import TrainConfig, predict, train
 
 LAYERS = range(4)  # of a model with layers 0, 1, 2; 3: the head
@@ -242,50 +238,3 @@ def test_states_of_another_layer_and_a_model_without_a_head_are_refused(make_tas
         UpperLayers(model, 2)(**cached.collate(cached.train[:2]))
     with pytest.raises(TypeError, match="BertModel has no head"):
         UpperLayers(tiny(), 3)
-
-
-# How long a step takes. No test. One thread's processor time, which other work on the machine disturbs least.
-
-
-def step_times(rounds=9, batch_size=16, tokens=70, length=16):
-    """Seconds of one training step on MiniLM, in turn: for each round a dict of method and time.
-
-    PYTHONPATH=tests/lab .venv/bin/python -c "import test_beyond_upper as t; print(t.ratios(t.step_times()))"
-    """
-    from transformers import BertForSequenceClassification
-
-    torch.set_num_threads(1)
-    short, long = tokens // 2, tokens
-    examples = [
-        {"row": {}, "inputs": [one], "label": i % 2}
-        for i in range(batch_size)
-        for n in [short + (long - short) * i // (batch_size - 1)]
-        for one in [{"input_ids": torch.randint(1000, 20000, (n,)).tolist()}]
-    ]
-    for example in examples:
-        n = len(example["inputs"][0]["input_ids"])
-        example["inputs"][0] |= {"attention_mask": [1] * n, "token_type_ids": [0] * n}
-    task = Task("made", "sequence", ["a", "b"], examples, [], [], "made", "accuracy")
-    steps = {}
-    methods = {"apt": (0, 0), "upper two": (4, 0), "upper two, cached": (4, 4), "head": (6, 0), "head, cached": (6, 6)}
-    for name, (first, cut) in methods.items():
-        model = BertForSequenceClassification.from_pretrained(embedded_backbone())
-        attach(model, AptConfig((0,) * first + (length,) * (6 - first)))
-        subject, data = (UpperLayers(model, cut), cache_below(model, task, cut)) if cut else (model, task)
-        steps[name] = subject.train(), data, torch.optim.AdamW(p for p in model.parameters() if p.requires_grad)
-    times = []
-    for _ in range(rounds + 2):
-        times.append({})
-        for name, (model, data, optimizer) in steps.items():
-            started = time.process_time()
-            model(**data.collate(data.train)).loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            times[-1][name] = time.process_time() - started
-    return times[2:]  # the first two are warm-up
-
-
-def ratios(times, to="apt"):
-    """Lowest, median and highest ratio of each method's time to one method's in the same round."""
-    paired = {name: [one[name] / one[to] for one in times] for name in times[0]}
-    return {name: (min(r), statistics.median(r), max(r)) for name, r in paired.items()}

@@ -3,7 +3,9 @@
 import pytest
 
 from apt_minimal.lab.baselines import METHODS
+from apt_minimal.lab.experiments import read_results
 from apt_minimal.lab.grid import all_runs, methods_of, read_grid
+from apt_minimal.lab.lines import run_key
 from apt_minimal.lab.results import RESULTS
 
 GRID = """
@@ -101,3 +103,12 @@ def test_the_page_on_experiments_names_every_grid_and_how_many_runs_it_has(file)
     rows = (RESULTS.parent / "experiments.md").read_text(encoding="utf-8").splitlines()
     (row,) = [row for row in rows if row.startswith("|") and f"`{file.name}`" in row]
     assert f"{all_runs(read_grid(file), [])[1]:,}" in row
+
+
+@pytest.mark.parametrize("file", [file for file in sorted(RESULTS.glob("*.toml")) if file.with_suffix("").is_dir()])
+def test_recorded_runs_are_still_those_that_their_grid_asks_for(file):
+    """A key hashes the whole specification: a field more, and every finished run would be done again."""
+    lines = read_results(file.with_suffix(""))
+    asked = {run_key(spec) for spec in all_runs(read_grid(file), lines)[0]}
+    trained = [line["run"] for line in lines if "train" in line["run"]]
+    assert trained and {run_key(run) for run in trained} <= asked

@@ -4,7 +4,7 @@ from apt_minimal.lab.beyond.beside import BesidePrefix, attach_beside
 from apt_minimal.lab.beyond.log_gate import LogGatedPrefix, use_log_gates
 from apt_minimal.lab.beyond.prune import HardConcrete, penalised, penalty, prune, prune_gates, use_prune_gates
 from apt_minimal.lab.beyond.query_gate import QueryGate, use_query_gates
-from apt_minimal.lab.beyond.upper import CachedTask, UpperLayers, cache_below
+from apt_minimal.lab.beyond.upper import CachedTask, UpperLayers, cache_below, on_kept_states
 
 __all__ = [
     "BesidePrefix",
@@ -15,6 +15,7 @@ __all__ = [
     "UpperLayers",
     "attach_beside",
     "cache_below",
+    "on_kept_states",
     "penalised",
     "penalty",
     "prune",

@@ -33,11 +33,11 @@ class HardConcrete(nn.Module):
     during training is the prefix that `prune` will leave.
 
     Attributes:
-        location: a, [l] (their log α, which is no α of ours); at 2, where it starts, z is 0 with probability 0.03 and
-            1 with 0.60.
+        location: a, [l] (their log α, which is no α of ours); at 1, where it starts, z is 0 with probability 0.07 and
+            1 with 0.35.
     """
 
-    def __init__(self, length: int, start: float = 2.0):
+    def __init__(self, length: int, start: float = 1.0):
         super().__init__()
         self.location = nn.Parameter(torch.full((length,), float(start)))
 
@@ -57,7 +57,7 @@ class HardConcrete(nn.Module):
         return (self.location - BETA * math.log(-LOW / HIGH)).sigmoid()
 
 
-def use_prune_gates(model: nn.Module, start: float = 2.0) -> nn.Module:
+def use_prune_gates(model: nn.Module, start: float = 1.0) -> nn.Module:
     """Give every prefix token of an attached model a `HardConcrete` gate, in place; `detach` takes them out again.
 
     They train with the rest; `prune` before `save_adapter`. ValueError: no prefix to gate, or gates already.

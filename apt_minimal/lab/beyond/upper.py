@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from apt_minimal.attach import HOSTS
+from apt_minimal.attach import HOSTS, prefixes
 from apt_minimal.lab.batches import evaluating, forward
 from apt_minimal.lab.tasks import Task
 
@@ -109,6 +109,13 @@ def cache_below(model: nn.Module, task: Task, layer: int, batch_size: int = 64) 
             parts = [kept[split][start : start + batch_size] for start in range(0, len(kept[split]), batch_size)]
             kept[split] = [example for part in parts for example in with_states(part)]
     return CachedTask(**kept, layer=layer)
+
+
+def on_kept_states(model: nn.Module, task: Task) -> tuple[UpperLayers, CachedTask]:
+    """An attached model from its lowest prefix on, and a task's states there; without a prefix, its head only."""
+    with_prefix = [layer for layer, prefix in enumerate(prefixes(model)) if prefix is not None]
+    layer = min(with_prefix, default=model.config.num_hidden_layers)
+    return UpperLayers(model, layer), cache_below(model, task, layer)
 
 
 class _PassOver(nn.Module):
