@@ -7,7 +7,7 @@ import torch
 from transformers import DynamicCache
 
 from apt_minimal import prefixes
-from apt_minimal.lab.baselines import METHODS, load_model, prepare, sized
+from apt_minimal.lab.baselines import METHODS, load_model, method_named, prepare, sized
 
 PEFT_WARNING = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
@@ -166,3 +166,68 @@ def test_a_method_without_prefix_starts_with_the_plain_models_logits(method, mak
 def test_an_unknown_method_lists_those_there_are(make_task, make_model):
     with pytest.raises(ValueError, match="no such method: adapter; there are head_only, full, lora, .*apt_mean_gate"):
         make_model(make_task(), "adapter")
+
+
+# Names with lengths, and what goes beyond the paper
+
+
+def test_a_name_may_carry_prefix_lengths():
+    assert method_named("apt", 8) == sized(8)["apt"]
+    assert method_named("apt@4", 8) == sized(4)["apt"]
+    assert method_named("apt_upper@0-0-24").config.prefix_length == (0, 0, 24)
+    assert method_named("apt_upper@0-0-24").beyond == "cached"
+
+
+WRONG_NAMES = {
+    "no such method: adapter@4": "adapter@4",
+    "lora@4: lora has no prefix": "lora@4",
+    "apt@: behind": "apt@",
+    "apt@4-: behind": "apt@4-",
+    "apt@-1: behind": "apt@-1",
+    "apt@4.5: behind": "apt@4.5",
+}
+
+
+@pytest.mark.parametrize("message", WRONG_NAMES)
+def test_a_name_that_is_none_is_refused(message):
+    with pytest.raises(ValueError, match=message):
+        method_named(WRONG_NAMES[message])
+
+
+BEYOND = {  # what each trains in a layer beside the head, l = 16 and d = 32
+    "apt_mean_gate": 3 * 16 * 32 + 1,
+    "apt_query_gate": 3 * 16 * 32 + 1 + 32,
+    "apt_log_gate": 3 * 16 * 32 + 1,
+    "apt_mean_log_gate": 3 * 16 * 32 + 1,
+    "prefix_beside": 2 * 16 * 32 + 1,
+    "apt_pruned": 3 * 16 * 32 + 1 + 16,
+    "apt_upper": 3 * 16 * 32 + 1,
+}
+
+
+@pytest.mark.parametrize("method", BEYOND)
+def test_what_goes_beyond_the_paper_trains_what_it_says(method, make_task, make_model, trained):
+    task = make_task()
+    head = count(trained(make_model(task, "head_only")), "")
+    assert count(trained(make_model(task, method)), "") == head + 3 * BEYOND[method]
+
+
+def test_every_piece_beyond_the_paper_is_another_function_than_apt(make_task, make_model):
+    """All but the two that are APT until training ends, or begins."""
+    task, found = make_task(), {}
+    batch = task.collate(task.validation)
+    for method in ("apt", "apt_mean_gate", *BEYOND):
+        model = make_model(task, method).eval()
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad and "prune" not in name:
+                    parameter.copy_(torch.linspace(-2, 2, parameter.numel()).view_as(parameter))
+            found[method] = model(**batch).logits
+    same_as = {a: [b for b in found if torch.allclose(found[a], found[b], atol=1e-4)] for a in found}
+    assert (
+        same_as.pop("apt")
+        == same_as.pop("apt_pruned")
+        == same_as.pop("apt_upper")
+        == ["apt", "apt_pruned", "apt_upper"]
+    )
+    assert same_as == {method: [method] for method in same_as}

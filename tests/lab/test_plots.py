@@ -6,9 +6,19 @@ import torch
 
 from apt_minimal.lab.intervals import score_interval
 from apt_minimal.lab.lines import write_line
-from apt_minimal.lab.plots import COLORS, MARKERS, plot_gates, plot_tasks, plot_training, smoothed
+from apt_minimal.lab.plots import (
+    COLORS,
+    MARKERS,
+    _ordered,
+    color,
+    marker,
+    plot_gates,
+    plot_tasks,
+    plot_training,
+    smoothed,
+)
 from apt_minimal.lab.reading import GateReading
-from apt_minimal.lab.results import LABELS, load_recording
+from apt_minimal.lab.results import LABELS, label, load_recording
 
 GRID = """
 backbone = "b"
@@ -81,3 +91,10 @@ def test_what_was_not_run_says_so(recording):
     mine, other = plot_tasks(recording, {"mine": 55.0, "other": 60.0}).axes
     assert [text.get_text() for text in mine.texts] == ["missing"]
     assert [text.get_text() for text in other.texts] == ["missing", "missing"] and len(other.lines) == 1
+
+
+def test_prefix_lengths_in_a_name_go_into_the_label_and_keep_the_colour():
+    assert label("apt@4") == "APT, 4 tokens" and label("apt_upper@0-8") == "APT on kept states, 0-8 tokens"
+    assert color("apt@4") == COLORS["apt"] and marker("apt@4") == MARKERS["apt"]
+    asked = ["apt", "apt@4", "p_tuning_v2", "apt@64", "majority"]
+    assert _ordered(asked) == ["apt", "apt@4", "apt@64", "p_tuning_v2", "majority"]
