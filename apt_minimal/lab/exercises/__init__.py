@@ -9,11 +9,13 @@ of usual mistakes with what to say about each.
 
 from apt_minimal.lab.exercises.attention import *  # noqa: F403
 from apt_minimal.lab.exercises.bert import *  # noqa: F403
+from apt_minimal.lab.exercises.beyond import *  # noqa: F403
 from apt_minimal.lab.exercises.encoder import *  # noqa: F403
 from apt_minimal.lab.exercises.few_shot import *  # noqa: F403
 from apt_minimal.lab.exercises.layer_gate import *  # noqa: F403
 from apt_minimal.lab.exercises.ner import *  # noqa: F403
 from apt_minimal.lab.exercises.planted_gates import *  # noqa: F403
 from apt_minimal.lab.exercises.prefix import *  # noqa: F403
+from apt_minimal.lab.exercises.reading_gates import *  # noqa: F403
 from apt_minimal.lab.exercises.superglue import *  # noqa: F403
 from apt_minimal.lab.exercises.token_gate import *  # noqa: F403

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 
-def _without(query, key, value, p_k, p_v, gone, how="mask", which=lambda gone, l: gone, behind=False, scale=True):
+def _without(query, key, value, p_k, p_v, gone, how="mask", which=lambda gone, l: gone, scale=True):
     """Attention without some prefix tokens, rightly or in one of the ways that are no removal."""
     l = p_k.shape[2]
     out = torch.zeros(l, dtype=torch.bool)
@@ -29,11 +29,10 @@ def _without(query, key, value, p_k, p_v, gone, how="mask", which=lambda gone, l
         p_k[:, :, out] = 0.0
     if how in ("value", "both"):
         p_v[:, :, out] = 0.0
-    order = (lambda prefix, own: torch.cat([own, prefix], 2)) if behind else (lambda *parts: torch.cat(parts, 2))
-    scores = query @ order(p_k, key).transpose(-1, -2) / (math.sqrt(query.shape[-1]) if scale else 1)
+    scores = query @ torch.cat([p_k, key], 2).transpose(-1, -2) / (math.sqrt(query.shape[-1]) if scale else 1)
     if how == "mask":
         scores[..., :l][..., out] = -math.inf
-    return scores.softmax(-1) @ order(p_v, value)
+    return scores.softmax(-1) @ torch.cat([p_v, value], 2)
 
 
 def check_attention_without(answer: Callable[..., Tensor]) -> bool:
@@ -56,13 +55,8 @@ def check_attention_without(answer: Callable[..., Tensor]) -> bool:
         "only the tokens in gone are to be removed, not the whole prefix": lambda gone, l: range(l) if gone else [],
         "yours removes as many tokens as gone names, but the first ones": lambda gone, l: range(len(gone)),
     }
-    behind = {"": False, "the prefix stands in front: the first l scores are its own": True}
     scale = {"": True, "the scores are divided by √d_h": False}
-
-    def make(how, which, behind, scale):
-        return lambda *inputs: _without(*inputs, how=how, which=which, behind=behind, scale=scale)
-
-    mistakes = combine(make, how, which, behind, scale)
+    mistakes = combine(lambda *choices: lambda *inputs: _without(*inputs, *choices), how, which, scale)
     generator = torch.Generator().manual_seed(0)
 
     def inputs(b, h, n, l, d_h, gone, size=1.0):
@@ -78,61 +72,60 @@ def check_attention_without(answer: Callable[..., Tensor]) -> bool:
         ("scores may be large; the softmax must not overflow", inputs(1, 2, 4, 3, 8, [2], size=15.0)),
         ("the prefix may be longer than the input", inputs(1, 1, 1, 7, 2, [3, 6])),
     ]
+    query, key, value, p_k, p_v, gone = inputs(1, 2, 3, 4, 5, [0, 3], size=0.3)
+    low = query + 5, key - 5, value, p_k - 5, p_v, gone  # scores of about −56
+    trials.append(("all scores may be far below 0; a removed token's is below them all", low))
     return check(answer, _without, trials, mistakes)
 
 
-def _effect(given, without, mask, over=(1, 2), real=True, mean=lambda x: x.mean(), below=None, change=None) -> Tensor:
+def _norm(x: Tensor) -> Tensor:
+    return x.flatten(1).norm(dim=1)
+
+
+def _ratio(given: Tensor, without: Tensor) -> Tensor:
+    return _norm(given - without) / _norm(without)
+
+
+def _effect(given, without, mask, ratio=_ratio, mean=Tensor.mean, real=True) -> Tensor:
     """Mean over inputs of ‖with − without‖ / ‖without‖ on real tokens."""
-    keep = mask.bool()[..., None] if real else torch.ones_like(mask).bool()[..., None]
-    given, without = given.masked_fill(~keep, 0.0), without.masked_fill(~keep, 0.0)
-
-    def norm(x):
-        return x.square().sum(over).sqrt()
-
-    above = norm(given - without) if change is None else change(norm, given, without)
-    return mean(above / (norm(without) if below is None else below(norm, given, without)))
+    padding = ~mask.bool()[..., None] if real else torch.zeros_like(mask).bool()[..., None]
+    return mean(ratio(given.masked_fill(padding, 0.0), without.masked_fill(padding, 0.0)))
 
 
 def check_effect(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> bool:
     """Exercise 11.2: answer(given, without, mask), [b, n, d] twice and [b, n]: the mean effect, []."""
-
-    def changed(**options):
-        return lambda given, without, mask: _effect(given, without, mask, **options)
-
-    def tokens(given, without, mask):
-        ratio = (given - without).norm(dim=-1) / without.norm(dim=-1)
-        return ratio.masked_fill(~mask.bool(), 0.0).sum(1).div(mask.sum(1)).mean()
-
-    slips = {
-        "": {},
-        "the change is measured against the output without the prefix": {"below": lambda norm, g, w: norm(g)},
-        "that is how much longer the output gets; ask for the length of the difference": {
-            "change": lambda norm, g, w: norm(g) - norm(w)
-        },
-        "that is how much longer or shorter the output gets; ask for the length of the difference": {
-            "change": lambda norm, g, w: (norm(g) - norm(w)).abs()
-        },
-        "the change still has to be divided by the length of the output without": {"below": lambda norm, g, w: 1},
-        "one ratio an input, then the mean; yours divides one sum over all inputs by another": {
-            "mean": lambda x: x[0],
-            "change": lambda norm, g, w: norm(g - w).sum()[None],
-            "below": lambda norm, g, w: norm(w).sum()[None],
-        },
-        "one ratio an input; yours takes one norm over the whole batch": {"over": (0, 1, 2), "mean": lambda x: x},
-        "norms, not squared norms": {
-            "change": lambda norm, g, w: norm(g - w).square(),
-            "below": lambda norm, g, w: norm(w).square(),
-        },
-        "the mean over inputs, not the sum": {"mean": lambda x: x.sum()},
-        "a mean over the inputs is asked for, one number": {"mean": lambda x: x},
-        "the mean over the inputs is asked for, not the median": {"mean": lambda x: x.median()},
+    ratio = {
+        "": _ratio,
+        "the change is measured against the output without the prefix": lambda g, w: _norm(g - w) / _norm(g),
+        "that is how much longer the output gets; ask for the length of the difference": lambda g, w: (
+            _norm(g) / _norm(w) - 1
+        ),
+        "that is how much longer or shorter the output gets; ask for the length of the difference": lambda g, w: (
+            _norm(g) / _norm(w) - 1
+        ).abs(),
+        "the change still has to be divided by the length of the output without": lambda g, w: _norm(g - w),
+        "one ratio an input, then the mean; yours divides one sum over all inputs by another": lambda g, w: (
+            _norm(g - w).sum() / _norm(w).sum()
+        ),
+        "one ratio an input; yours takes one norm over the whole batch": lambda g, w: (g - w).norm() / w.norm(),
+        "norms, not squared norms": lambda g, w: _ratio(g, w).square(),
+        "a norm is the root of the sum of squares, not a sum of absolute values": lambda g, w: (
+            (g - w).abs().sum((1, 2)) / w.abs().sum((1, 2))
+        ),
+    }
+    mean = {
+        "": Tensor.mean,
+        "the mean over inputs, not the sum": Tensor.sum,
+        "a mean over the inputs is asked for, one number": lambda x: x,
     }
     real = {"": True, "padding must have no part in it": False}
-    mistakes = combine(lambda slip, real: changed(**slip, real=real), slips, real)
+    mistakes = combine(lambda *choices: lambda *inputs: _effect(*inputs, *choices), ratio, mean, real)
+
+    def tokens(given, without, mask):
+        ratios = (given - without).norm(dim=-1) / without.norm(dim=-1)
+        return ratios.masked_fill(~mask.bool(), 0.0).sum(1).div(mask.sum(1)).mean()
+
     mistakes["one norm an input, over all of its real tokens; yours takes a ratio for each token"] = tokens
-    mistakes["the norm of a matrix's rows and columns is the square root of the sum of all squares"] = changed(
-        change=lambda norm, g, w: (g - w).abs().sum((1, 2)), below=lambda norm, g, w: w.abs().sum((1, 2))
-    )
     generator = torch.Generator().manual_seed(1)
 
     def inputs(b, n, d, lengths, left=False, dtype=torch.bool):
@@ -147,11 +140,9 @@ def check_effect(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> bool:
         ("the mask may hold integers", inputs(2, 4, 3, [4, 1], dtype=torch.long)),
         ("all sizes may be equal", inputs(4, 4, 4, [4, 3, 2, 1])),
         ("there may be one input, and one token", inputs(1, 1, 6, [1])),
-        (
-            "values may be in float64",
-            tuple(x.double() if x.is_floating_point() else x for x in inputs(5, 3, 2, [3] * 5)),
-        ),
     ]
+    given, without, mask = inputs(5, 3, 2, [3] * 5)
+    trials.append(("values may be in float64", (given.double(), without.double(), mask)))
     return check(answer, _effect, trials, mistakes)
 
 
@@ -187,7 +178,6 @@ def check_rank_correlation(answer: Callable[[Tensor, Tensor], float]) -> bool:
         "the sign: the same order gives 1": lambda a, b: -_correlation(a, b),
         "opposite orders give −1, so nothing is squared": lambda a, b: _correlation(a, b) ** 2,
         "opposite orders give −1: no absolute value": lambda a, b: abs(_correlation(a, b)),
-        "that is a share of layers that have the same rank": lambda a, b: float((rankdata(a) == rankdata(b)).mean()),
     }
     generator = torch.Generator().manual_seed(2)
     values = torch.randn(2, 8, generator=generator)
@@ -203,12 +193,16 @@ def check_rank_correlation(answer: Callable[[Tensor, Tensor], float]) -> bool:
     return check(answer, _correlation, trials, mistakes)
 
 
-def _lengths(reading, budget, start=math.floor, order=lambda share, i: (share, -i), keep=lambda x: x if x > 0 else 0.0):
-    weights = [Fraction(keep(value)) for value in reading]
-    shares = [budget * weight / sum(weights) for weight in weights]
+def _shares(reading, budget, weigh=lambda r: max(r, 0)) -> list[Fraction]:
+    weights = [Fraction(weigh(r)) for r in reading]  # fractions, so that equal remainders are equal
+    return [budget * weight / sum(weights) for weight in weights]
+
+
+def _lengths(reading, budget, start=math.floor, first=lambda rest, i: (-rest, i), **options) -> list[int]:
+    shares = _shares(reading, budget, **options)
     lengths = [start(share) for share in shares]
-    by_order = sorted(range(len(shares)), key=lambda i: order(shares[i] - lengths[i], i), reverse=True)
-    for i in by_order[: max(budget - sum(lengths), 0)]:
+    order = sorted(range(len(shares)), key=lambda i: first(shares[i] - lengths[i], i))
+    for i in order[: max(budget - sum(lengths), 0)]:
         lengths[i] += 1
     return lengths
 
@@ -221,38 +215,30 @@ def check_lengths(answer: Callable[[Sequence[float], int], list[int]]) -> bool:
 
     def rest_to(choose):
         def answer(reading, budget):
-            lengths = [
-                math.floor(budget * Fraction(max(x, 0)) / sum(Fraction(max(y, 0)) for y in reading)) for x in reading
-            ]
+            lengths = [math.floor(share) for share in _shares(reading, budget)]
             lengths[choose(reading)] += budget - sum(lengths)
             return lengths
 
         return answer
 
     mistakes = {
-        "rounding each share by itself need not add up to the budget": lambda reading, budget: (
-            [math.floor(budget * max(x, 0) / sum(max(y, 0) for y in reading) + 0.5) for x in reading]
+        "each share rounded by itself: the lengths need not add up to the budget": lambda r, b: (
+            [round(share) for share in _shares(r, b)]
         ),
-        "Python's round of each share need not add up to the budget": lambda reading, budget: (
-            [round(budget * max(x, 0) / sum(max(y, 0) for y in reading)) for x in reading]
-        ),
-        "rounded down the shares add up to less than the budget: who gets the rest?": lambda reading, budget: (
-            [math.floor(budget * Fraction(max(x, 0)) / sum(Fraction(max(y, 0)) for y in reading)) for x in reading]
+        "rounded down the shares add up to less than the budget: who gets the rest?": lambda r, b: (
+            [math.floor(share) for share in _shares(r, b)]
         ),
         "shares are rounded down first; rounded up they exceed the budget": changed(start=math.ceil),
-        "of equal remainders the lower layer comes first": changed(order=lambda rest, i: (rest, i)),
-        "the largest remainders come first, not the smallest": changed(order=lambda rest, i: (-rest, -i)),
-        "what is left goes to the largest remainders, not to the lowest layers": changed(order=lambda rest, i: -i),
-        "one more each for the largest remainders; yours gives all of the rest to the largest reading": rest_to(
-            lambda reading: max(range(len(reading)), key=lambda i: reading[i])
+        "of equal remainders the lower layer comes first": changed(first=lambda rest, i: (-rest, -i)),
+        "the largest remainders come first, not the smallest": changed(first=lambda rest, i: (rest, i)),
+        "what is left goes to the largest remainders, not to the lowest layers": changed(first=lambda rest, i: i),
+        "one more each for the largest remainders, not all of the rest for the largest reading": rest_to(
+            lambda reading: reading.index(max(reading))
         ),
-        "one more each for the largest remainders; yours gives all of the rest to the last layer": rest_to(
-            lambda reading: len(reading) - 1
-        ),
-        "a reading below 0 counts as 0: no prefix there": changed(keep=lambda x: x),
-        "a reading below 0 counts as 0, not as its absolute value": changed(keep=abs),
-        "shares follow the readings; yours are the same for every layer": changed(keep=lambda x: 1),
-        "shares follow the readings, not their squares": changed(keep=lambda x: max(x, 0) ** 2),
+        "one more each for the largest remainders, not all of the rest for the last layer": rest_to(lambda reading: -1),
+        "a reading below 0 counts as 0: no prefix there": changed(weigh=lambda r: r),
+        "a reading below 0 counts as 0, not as its absolute value": changed(weigh=abs),
+        "shares follow the readings; yours are the same for every layer": changed(weigh=lambda r: 1),
     }
     trials = [
         ("shares of 0.9, 1.8 and 6.3 tokens: the budget is 9", ([0.125, 0.25, 0.875], 9)),
@@ -261,7 +247,7 @@ def check_lengths(answer: Callable[[Sequence[float], int], list[int]]) -> bool:
         ("a layer's reading may be 0", ([3.0, 0.0, 1.0, 0.0], 7)),
         ("a reading may be negative", ([3.0, -2.0, 1.0, 0.5], 10)),
         ("the budget may be smaller than the number of layers", ([0.2, 0.4, 0.1, 0.3, 0.9], 2)),
-        ("four layers share what is left over", ([1.1, 2.3, 0.7, 1.9, 3.2, 0.4], 96)),
+        ("four layers share what is left over", ([1.1, 2.3, 0.7, 1.9, 3.2, 0.5], 96)),
         ("rounding each share would give too much here", ([1.0, 1.0, 1.0, 3.0], 9)),
         ("there may be a single layer", ([0.3], 4)),
     ]
