@@ -73,13 +73,13 @@ def _trained(spec, task, splits, watch, device, backbone, checkpoint) -> tuple[d
     found["trained_parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
     config = train_config(spec["train"], len(task.train))
     found["resumed"] = checkpoint is not None and Path(checkpoint).exists()
-    readings = Readings(model, task, splits.get("dev", task.validation)) if spec["purpose"] == "final" else None
-    history = _train(model, method, task, config, checkpoint, watch, readings and readings.at_evaluation)
+    readings = Readings(model, task, splits.get("dev", task.validation), effects=spec["purpose"] == "final")
+    history = _train(model, method, task, config, checkpoint, watch, readings.at_evaluation)
     found["history"] = _history(history)
     predictions = {split: predict(model, task, examples, bf16=config.bf16) for split, examples in splits.items()}
     if watch:
         predictions["dev_best"] = history.watched_predictions
-    return found | (readings.of_line(history.notes) if readings else {}), predictions
+    return found | readings.of_line(history.notes), predictions
 
 
 def _train(model, method: Method, task, config, checkpoint, watch, at_evaluation) -> History:

@@ -24,11 +24,13 @@ class Readings:
     Args:
         model: prepared for training; a model without prefixes has nothing to read, and `of_line` says nothing.
         task, examples: what is read, the first 256 of them.
+        effects: whether to measure, beside the gates, what the prefixes do, which takes longer.
     """
 
-    def __init__(self, model: nn.Module, task: Task, examples: Sequence[dict]):
+    def __init__(self, model: nn.Module, task: Task, examples: Sequence[dict], effects: bool = True):
         self.model, self.task, self.examples = model, task, examples[:READ]
-        self.fresh = layer_effects(model, task, self.examples) if self._has_prefix() else None
+        self.effects = effects and self._has_prefix()
+        self.fresh = layer_effects(model, task, self.examples) if self.effects else None
 
     def at_evaluation(self) -> list:
         """The gates as they are now, by layer: the mean of α, its largest spread over the inputs, and λ."""
@@ -62,6 +64,8 @@ class Readings:
             "mass": None if log_gates else rounded(gates.mass.mean(dim=0).tolist()),
             "over_time": {name: [note[i] for note in notes] for i, name in enumerate(OVER_TIME)},
         }
+        if not self.effects:
+            return found
         effects = {
             "fresh": self.fresh,
             "trained": layer_effects(self.model, self.task, self.examples),

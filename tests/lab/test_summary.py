@@ -103,6 +103,12 @@ def test_beside_the_attention_there_is_one_gate_a_layer(read):
     assert all(found["beside"])
 
 
+def test_without_effects_there_are_the_gates_alone(make_task, make_model):
+    task = make_task()
+    readings = Readings(make_model(task), task, task.validation, effects=False)
+    assert readings.of_line([readings.at_evaluation()]).keys() == {"prefix_lengths", "gates"}
+
+
 def test_of_many_examples_the_first_are_read(make_task, make_model):
     task = make_task("text")
     readings = Readings(make_model(task), task, task.validation * 30)

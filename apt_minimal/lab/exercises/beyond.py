@@ -39,8 +39,8 @@ def check_log_gated_attention(answer: Callable[..., Tensor]) -> bool:
     scaled = {
         "": (False, False),
         "keys and values stay whole: that scales them, as E3 does, and a zero key keeps its mass": (True, True),
-        "the key stays whole: α stands in the score only": (True, False),
-        "the value stays whole: α stands in the score only": (False, True),
+        "the key stays whole: no factor α on it": (True, False),
+        "the value stays whole: no factor α on it": (False, True),
     }
     hidden = {
         "": lambda scores, mask: scores.masked_fill(~mask[:, None, None], -math.inf),
@@ -77,6 +77,9 @@ def check_log_gated_attention(answer: Callable[..., Tensor]) -> bool:
         ),
         "α multiplies the value (or the weights after the softmax), and the mass stays: it belongs into the score": (
             make(none, (False, True), *right[2:])
+        ),
+        "queries that are padding attend like the others: the mask is for keys": (
+            lambda *given: make(*right)(*given) * given[-1][:, None, :, None]
         ),
         **combine(make, added, scaled, hidden, scales),
     }
@@ -144,16 +147,19 @@ def check_chances(answer: Callable[[Tensor, float, float, float], tuple]) -> boo
         ("location may have any shape, [] too", (torch.tensor(0.7), -0.5, 1.2, 1.5)),
     ]
     right = make(points[""], betas[""], 1.0, orders[""])
-    return check(answer, right, trials, combine(make, points, betas, signs, orders))
+    flat = {"each of the three has location's shape: yours are flat": lambda *x: [one.flatten() for one in right(*x)]}
+    return check(answer, right, trials, flat | combine(make, points, betas, signs, orders))
 
 
 def check_upper_cost(answer: Callable[[int, int, int, int, int], tuple]) -> bool:
     """Exercise 12.3: answer(L, k, l, d, E) is trained parameters, and layer passes without and with kept states."""
-    per_layer = {
-        "": lambda l, d: 3 * l * d + 1,
-        "each layer has a λ": lambda l, d: 3 * l * d,
-        "the gate's W is missing: l · d numbers a layer": lambda l, d: 2 * l * d + 1,
-        "that is P-tuning v2: W and λ of the gates are missing": lambda l, d: 2 * l * d,
+    sizes = {  # of n layers
+        "": lambda n, l, d: n * (3 * l * d + 1),
+        "each layer has a λ": lambda n, l, d: n * 3 * l * d,
+        "each layer has a λ of its own: yours is one for all": lambda n, l, d: n * 3 * l * d + 1,
+        "the gate's W is missing: l · d numbers a layer": lambda n, l, d: n * (2 * l * d + 1),
+        "W of the gate has l · d numbers a layer; l is how many α it gives": lambda n, l, d: n * (2 * l * d + l + 1),
+        "that is P-tuning v2: W and λ of the gates are missing": lambda n, l, d: n * 2 * l * d,
     }
     layers = {
         "": lambda L, k: k,
@@ -181,7 +187,7 @@ def check_upper_cost(answer: Callable[[int, int, int, int, int], tuple]) -> bool
     def make(size, count, plain, cached, swap):
         def cost(L, k, l, d, E):
             passes = plain(L, k, E), cached(L, k, E)
-            return count(L, k) * size(l, d), *(passes[::-1] if swap else passes)
+            return size(count(L, k), l, d), *(passes[::-1] if swap else passes)
 
         return cost
 
@@ -191,8 +197,8 @@ def check_upper_cost(answer: Callable[[int, int, int, int, int], tuple]) -> bool
         ("with prefixes everywhere nothing is saved: 2 L E passes, twice", (5, 5, 3, 7, 4)),
         ("one epoch", (7, 3, 2, 11, 1)),
     ]
-    right = [factor[""] for factor in (per_layer, layers, whole, kept, swapped)]
-    return check(answer, make(*right), trials, combine(make, per_layer, layers, whole, kept, swapped))
+    right = [factor[""] for factor in (sizes, layers, whole, kept, swapped)]
+    return check(answer, make(*right), trials, combine(make, sizes, layers, whole, kept, swapped))
 
 
 def check_winner(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> bool:
@@ -233,6 +239,12 @@ def check_winner(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> bool:
     def make(naive, judge, swap):
         return lambda s: (judge(s), naive(s)) if swap else (naive(s), judge(s))
 
+    turned = {
+        "scores is [variants, seeds]: yours has the two axes the other way round": (
+            lambda s: make(naives[""], judged[""], False)(s.T)
+        )
+    }
+
     draw = _draw(125)
     trials = [
         ("two variants, two seeds: each seed's choice is made by the other seed", (torch.tensor([[1.0, 4], [3, 2]]),)),
@@ -243,4 +255,4 @@ def check_winner(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> bool:
         ("of equals the first is chosen", (torch.tensor([[1.0, 1, 4], [1, 1, 0], [0.0, 2, 3]]),)),
         ("scores far from 0", (60 + 3 * draw(3, 5),)),
     ]
-    return check(answer, make(naives[""], judged[""], False), trials, combine(make, naives, judged, swapped))
+    return check(answer, make(naives[""], judged[""], False), trials, turned | combine(make, naives, judged, swapped))
