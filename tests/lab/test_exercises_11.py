@@ -59,6 +59,12 @@ def keeping_only(q, k, v, p_k, p_v, gone):
     return by_leaving_out(q, k, v, p_k, p_v, [i for i in range(p_k.shape[2]) if i not in gone])
 
 
+def keeping_first_values(q, k, v, p_k, p_v, gone):
+    kept = [i for i in range(p_k.shape[2]) if i not in gone]
+    keys, values = torch.cat([p_k[:, :, kept], k], 2), torch.cat([p_v[:, :, : len(kept)], v], 2)
+    return F.scaled_dot_product_attention(q, keys, values)
+
+
 def unscaled(q, k, v, p_k, p_v, gone):
     return by_leaving_out(q * q.shape[-1] ** 0.5, k, v, p_k, p_v, gone)
 
@@ -218,6 +224,12 @@ WRONG = [
     (ATTENTION, lambda *x: by_leaving_out(*x[:-1], x[-1][:1]), "the first one only"),
     (ATTENTION, lambda *x: by_leaving_out(*x[:-1], range(99) if x[-1] else []), "not the whole prefix"),
     (ATTENTION, lambda *x: by_leaving_out(*x[:-1], range(len(x[-1]))), "but the first ones"),
+    (ATTENTION, keeping_first_values, "a key and its value go together"),
+    (
+        ATTENTION,
+        lambda *x: by_leaving_out(*x[:-1], range(min(x[-1]), 1 + max(x[-1])) if x[-1] else []),
+        "not all between the first and the last",
+    ),
     (ATTENTION, unscaled, "divided by √d_h"),
     (ATTENTION, lambda *x: unscaled(*x[:-1], []), "nothing has been removed; the scores are divided"),
     (ATTENTION, lambda q, k, v, p_k, p_v, gone: by_leaving_out(q, p_k, p_v, k, v, gone), "two of five"),
@@ -226,6 +238,7 @@ WRONG = [
     *((ATTENTION, lambda *x, low=low: by_masking(*x, value=low), "far below 0") for low in (-20.0, -50.0)),
     (ATTENTION, lambda *x: None, "is there a return"),
     (EFFECT, with_padding, "padding must have no part"),
+    (EFFECT, lambda g, w, m: (masked_norms(g - w, m) / w.flatten(1).norm(dim=1)).mean(), "in what you divide by"),
     (EFFECT, over_the_batch, "over the whole batch"),
     (EFFECT, lambda g, w, m: by_squares(g, w, m, below=lambda g, w: g.pow(2)), "measured against the output without"),
     (

@@ -43,6 +43,10 @@ def after_the_softmax(query, key, value, prefix_key, prefix_value, alpha, mask):
     return weights @ torch.cat([prefix_value, value], dim=2)
 
 
+def no_padded_queries(*given):
+    return answers.gated()(*given) * given[-1][:, None, :, None]
+
+
 def symmetric(location, low, high, beta):
     shut = 1 - (location - beta * math.log(-low / high)).sigmoid()
     full = (location + beta * math.log(-low / high)).sigmoid()
@@ -66,6 +70,10 @@ def whole_pass_again(L, k, l, d, E):
     return k * (3 * l * d + 1), (L + k) * E, (L - k) * E + 2 * k * E
 
 
+def one_weight_a_token(L, k, l, d, E):
+    return k * (2 * l * d + l + 1), (L + k) * E, L - k + 2 * k * E
+
+
 def no_scale_all_layers(L, k, l, d, E):
     return L * 3 * l * d, (L + k) * E, L - k + 2 * k * E
 
@@ -81,17 +89,22 @@ def no_scale_all_layers(L, k, l, d, E):
         (exercises.check_log_gated_attention, answers.gated(root=0.0), "not divided by √d_h"),
         (exercises.check_log_gated_attention, answers.gated(pair=lambda a: a), "keys and values stay whole"),
         (exercises.check_log_gated_attention, answers.gated(add=lambda a: 0 * a), "add its logarithm to those"),
+        (exercises.check_log_gated_attention, no_padded_queries, "padding attend like the others"),
         (exercises.check_chances, symmetric, "only where high − 1 = −low"),
         (exercises.check_chances, first_is_open, "yours is P(z ≠ 0)"),
         (exercises.check_chances, answers.WRONG_12_2["no_beta"][1], "β is left out"),
         (exercises.check_chances, answers.WRONG_12_2["fixed"][1], "are arguments, not −0.1"),
         (exercises.check_chances, answers.WRONG_12_2["inclusive"][1], "yours is P(z > 0)"),
+        (exercises.check_chances, lambda *x: tuple(p.flatten() for p in answers.by_tanh(*x)), "location's shape"),
         (exercises.check_upper_cost, whole_pass_again, "the lower layers run once"),
         (exercises.check_upper_cost, no_scale_all_layers, "each layer has a λ; only k layers have prefixes"),
         (exercises.check_upper_cost, answers.WRONG_12_3["swapped"][1], "the order: first without"),
         (exercises.check_upper_cost, answers.WRONG_12_3["full_back"][1], "the gradient stops there"),
+        (exercises.check_upper_cost, answers.WRONG_12_3["one_scale"][1], "a λ of its own"),
+        (exercises.check_upper_cost, one_weight_a_token, "W of the gate has l · d numbers"),
         (exercises.check_winner, own_choice, "each seed chooses for itself"),
         (exercises.check_winner, one_choice, "the left-out seed has had a say"),
+        (exercises.check_winner, lambda scores: answers.RIGHT_12_4["picked"](scores.T), "the other way round"),
         (exercises.check_winner, answers.WRONG_12_4["last"][1], "of equals the first"),
         (exercises.check_winner, answers.WRONG_12_4["swapped"][1], "the order: first the mean"),
         (exercises.check_winner, answers.WRONG_12_4["judged_by_others"][1], "the seeds that chose also judge"),

@@ -7,7 +7,7 @@ gradients; the forward pass below is saved too if the hidden states that enter l
     train(upper, cache_below(model, task, layer), config)
     save_adapter(model, folder)            # the model is trained
 
-Kept states are those of eval mode: the lower layers train without dropout, where APT here and P-tuning v2 have it on.
+Kept states are those of eval mode: the lower layers run without dropout, where APT here and P-tuning v2 have it on.
 """
 
 from collections.abc import Sequence

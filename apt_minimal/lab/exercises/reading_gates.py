@@ -54,9 +54,18 @@ def check_attention_without(answer: Callable[..., Tensor]) -> bool:
         "gone may name several tokens; yours removes the first one only": lambda gone, l: gone[:1],
         "only the tokens in gone are to be removed, not the whole prefix": lambda gone, l: range(l) if gone else [],
         "yours removes as many tokens as gone names, but the first ones": lambda gone, l: range(len(gone)),
+        "only those in gone are to be removed, not all between the first and the last of them": lambda gone, l: (
+            range(min(gone), max(gone) + 1) if gone else []
+        ),
     }
     scale = {"": True, "the scores are divided by √d_h": False}
     mistakes = combine(lambda *choices: lambda *inputs: _without(*inputs, *choices), how, which, scale)
+
+    def apart(query, key, value, p_k, p_v, gone):
+        kept = [i for i in range(p_k.shape[2]) if i not in gone]
+        return _without(query, key, value, p_k[:, :, kept], p_v[:, :, : len(kept)], [])
+
+    mistakes["a key and its value go together: yours leaves other values out than keys"] = apart
     generator = torch.Generator().manual_seed(0)
 
     def inputs(b, h, n, l, d_h, gone, size=1.0):
@@ -126,6 +135,9 @@ def check_effect(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> bool:
         return ratios.masked_fill(~mask.bool(), 0.0).sum(1).div(mask.sum(1)).mean()
 
     mistakes["one norm an input, over all of its real tokens; yours takes a ratio for each token"] = tokens
+    mistakes["padding must have no part in what you divide by, either"] = lambda given, without, mask: (
+        _norm((given - without).masked_fill(~mask.bool()[..., None], 0.0)) / _norm(without)
+    ).mean()
     generator = torch.Generator().manual_seed(1)
 
     def inputs(b, n, d, lengths, left=False, dtype=torch.bool):
