@@ -245,7 +245,9 @@ def _row(recording: Recording, task: str, setting: str, method: str, rates: list
     if method in UNTRAINED:
         return row
     if gates := [line["gates"]["alpha_spread"] for line in lines if method.startswith("apt") and "gates" in line]:
-        row["alpha spread"] = sum(max(map(max, spread)) for spread in gates) / len(gates)
+        # null where a layer has no prefix, or a shorter one
+        largest = [max(one for layer in spread for one in layer if one is not None) for spread in gates]
+        row["alpha spread"] = sum(largest) / len(gates)
     rate = lines[0]["run"]["train"]["learning_rate"]
     return row | {"rate": rate, "edge": at_edge(rates, rate), "trained": lines[0]["trained_parameters"]}
 

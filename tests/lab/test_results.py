@@ -49,7 +49,11 @@ def file(tmp_path):
             line = {"run": run | {"train": {"learning_rate": 2e-2 if method == "apt" else 1e-2}}, "metric": "accuracy"}
             counts = {split: [[int(r), 1] for r in rng.random(200) < chance] for split in ("dev", "dev_best")}
             line |= {split: {"accuracy": sum(r for r, _ in counts[split]) / 200} for split in counts}
-            line |= {"minutes": 2.0, "trained_parameters": 7, "gates": {"alpha_spread": [[0.1, 0.2], [0.0, seed / 10]]}}
+            line |= {
+                "minutes": 2.0,
+                "trained_parameters": 7,
+                "gates": {"alpha_spread": [[0.1, 0.2], [0.0, seed / 10], [None, None]]},
+            }
             if (method, seed) == ("lora", 3):
                 line, counts = {"run": line["run"], "metric": "accuracy", "failed": "nan", "minutes": 1.0}, {}
             write_line(tmp_path / "grid" / "mine.jsonl", line, {"predictions": {}, "counts": counts})
