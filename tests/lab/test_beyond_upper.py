@@ -200,7 +200,7 @@ def test_prune_gates_and_their_penalty_hold_on_cached_states(make_task, make_mod
         upper, cached = UpperLayers(model, 1), cache_below(model, task, 1)
         with penalised(model, weight):
             losses += train(upper, cached, config, progress=False).loss
-    at_start = 1 / (1 + math.exp(2 / 3 * math.log(1 / 11) - 2))
+    at_start = 1 / (1 + math.exp(2 / 3 * math.log(1 / 11) - 1))
     assert losses[1] - losses[0] == pytest.approx(8 * at_start, rel=1e-6)
     prune_gates(model)[1].location.data[:3] = -1.0
     with torch.no_grad():
