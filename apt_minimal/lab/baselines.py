@@ -60,7 +60,6 @@ def sized(prefix_length: int = 16) -> dict[str, Method]:
         # Beyond the paper
         "apt_query_gate": Method(AptConfig(prefix_length, gate_input="mean"), beyond="query_gate"),
         "apt_log_gate": Method(AptConfig(prefix_length), beyond="log_gate"),
-        "apt_mean_log_gate": Method(AptConfig(prefix_length, gate_input="mean"), beyond="log_gate"),
         "prefix_beside": Method(AptConfig(**without), beyond="beside"),
         "apt_pruned": Method(AptConfig(prefix_length), prune_weight=0.002),
         "apt_upper": Method(AptConfig(prefix_length), beyond="cached"),
@@ -158,9 +157,10 @@ def prepare(model: nn.Module, method: str | Method, train_pooler: bool = False) 
         )
     else:
         attach(model, method.config or AptConfig(prefix_length=0))
-    for piece, use in {"query_gate": use_query_gates, "log_gate": use_log_gates}.items():
-        if method.beyond == piece:
-            use(model)
+    if method.beyond == "query_gate":
+        use_query_gates(model)
+    if method.beyond == "log_gate":
+        use_log_gates(model)
     if method.prune_weight:
         use_prune_gates(model)
     if method.shift_positions:

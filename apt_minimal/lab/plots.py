@@ -30,12 +30,11 @@ COLORS = {
     "apt_mean_gate": "#332288",
     "apt_query_gate": "#44AA99",
     "apt_log_gate": "#882255",
-    "apt_mean_log_gate": "#AA4499",
     "prefix_beside": "#117733",
     "apt_pruned": "#999933",
     "apt_upper": "#661100",
 }
-MARKERS = dict(zip(COLORS, "x+^sDv<>*o1pPh2348Hd", strict=True))
+MARKERS = dict(zip(COLORS, "x+^sDv<>*o1pPh238Hd", strict=True))
 STYLE = {
     "figure.dpi": 110,
     "font.size": 10,

@@ -33,7 +33,6 @@ LABELS = {
     "apt_mean_gate": "APT, mean gate",
     "apt_query_gate": "APT, query gate",
     "apt_log_gate": "APT, log gate",
-    "apt_mean_log_gate": "APT, mean log gate",
     "prefix_beside": "prefix beside attention",
     "apt_pruned": "APT, pruned",
     "apt_upper": "APT on kept states",

@@ -84,13 +84,12 @@ def _trained(spec, task, splits, watch, device, backbone, checkpoint) -> tuple[d
 
 def _train(model, method: Method, task, config, checkpoint, watch, at_evaluation) -> History:
     """Train as the method wants it: all of the model, its upper layers on kept states, or with pruning at the end."""
-    how = (checkpoint, False)
     if method.beyond == "cached":
         # What is watched stands in for the test split, so that its states are kept too.
         upper, task = on_kept_states(model, replace(task, test=list(watch)))
-        return train(upper, task, config, *how, task.test, CHECKPOINT_SECONDS, at_evaluation)
+        return train(upper, task, config, checkpoint, False, task.test, CHECKPOINT_SECONDS, at_evaluation)
     with penalised(model, method.prune_weight) if method.prune_weight else nullcontext():
-        history = train(model, task, config, *how, watch, CHECKPOINT_SECONDS, at_evaluation)
+        history = train(model, task, config, checkpoint, False, watch, CHECKPOINT_SECONDS, at_evaluation)
     if method.prune_weight:
         prune(model)
     return history

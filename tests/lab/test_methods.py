@@ -198,7 +198,6 @@ BEYOND = {  # what each trains in a layer beside the head, l = 16 and d = 32
     "apt_mean_gate": 3 * 16 * 32 + 1,
     "apt_query_gate": 3 * 16 * 32 + 1 + 32,
     "apt_log_gate": 3 * 16 * 32 + 1,
-    "apt_mean_log_gate": 3 * 16 * 32 + 1,
     "prefix_beside": 2 * 16 * 32 + 1,
     "apt_pruned": 3 * 16 * 32 + 1 + 16,
     "apt_upper": 3 * 16 * 32 + 1,
