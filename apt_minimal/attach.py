@@ -42,7 +42,7 @@ def attach(model: nn.Module, config: AptConfig) -> nn.Module:
     """
     if is_attached(model):
         raise ValueError("this model already has prefixes attached; call detach(model) first")
-    layers = _self_attentions(model)
+    layers = self_attentions(model)
     lengths = config.lengths(len(layers))
     hidden_size = model.config.hidden_size
     modules = [AdaptivePrefix(config, hidden_size, i) if length else None for i, length in enumerate(lengths)]
@@ -68,7 +68,7 @@ def detach(model: nn.Module) -> nn.Module:
     attachment = _attachment(model)
     for hook in attachment.hooks:
         hook.remove()
-    for layer in _self_attentions(model):
+    for layer in self_attentions(model):
         if hasattr(layer, "prefix"):
             del layer.prefix
     for name in attachment.frozen:
@@ -89,7 +89,7 @@ def prefixes(model: nn.Module) -> list[AdaptivePrefix | None]:
         ValueError: nothing is attached.
     """
     _attachment(model)
-    return [getattr(layer, "prefix", None) for layer in _self_attentions(model)]
+    return [getattr(layer, "prefix", None) for layer in self_attentions(model)]
 
 
 @dataclass
@@ -123,21 +123,21 @@ def record(model: nn.Module) -> Iterator[Record]:
         ValueError: nothing is attached.
     """
     _attachment(model)
-    layers, seen = _self_attentions(model), Record()
+    layers, seen = self_attentions(model), Record()
     for values in (seen.alpha, seen.scale, seen.mass):
         values.extend([None] * len(layers))
 
     def recorder(index: int):
         @torch.no_grad()
         def note(layer, args, kwargs, output):
-            hidden_states, mask = args[0], kwargs["attention_mask"]
+            hidden_states = args[0]
             alpha, scale = layer.prefix.gates(hidden_states, kwargs["past_key_values"].attention_mask)
             query = split_heads(layer.query(hidden_states), layer.num_attention_heads)
             key = split_heads(layer.key(hidden_states), layer.num_attention_heads)
             key, _ = kwargs["past_key_values"].update(key, key)
             length = key.shape[2] - hidden_states.shape[1]  # as handed over: a hook may have shortened the prefix
             seen.alpha[index], seen.scale[index] = alpha.clone(), scale.clone()
-            seen.mass[index] = prefix_mass(query, key, length, _boolean(mask))
+            seen.mass[index] = prefix_mass(query, key, length, kwargs["attention_mask"])
 
         return note
 
@@ -207,7 +207,7 @@ def _attachment(model: nn.Module) -> _Attachment:
     return model.base_model.apt_attachment
 
 
-def _self_attentions(model: nn.Module) -> list[nn.Module]:
+def self_attentions(model: nn.Module) -> list[nn.Module]:
     """The self-attention module of each layer, in order; TypeError where the model is no host for prefixes."""
     config = getattr(model, "config", None)
     if getattr(config, "model_type", None) not in HOSTS:

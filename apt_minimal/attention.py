@@ -30,6 +30,8 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) ->
     scores = query @ rearrange(key, "b h k d_h -> b h d_h k") / math.sqrt(query.shape[-1])
     if mask is None:
         return scores.softmax(dim=-1)
+    if mask.dtype != torch.bool:
+        return (scores + mask).softmax(dim=-1)
     # −inf before the softmax is a weight of exactly 0 after it; a row of nothing but −inf would be 0/0.
     return scores.masked_fill(~mask, -math.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
 
@@ -44,6 +46,7 @@ def scaled_dot_product_attention(
         key, value: [b, h, k, d_h].
         mask: boolean, broadcastable to [b, h, n, k]; True where a query may look.
             A query that may look nowhere attends to nothing: its output is zero.
+            Or numbers that are added to the scores, −inf where a query may not look.
 
     Returns:
         The attended values [b, h, n, d_h] and the attention weights [b, h, n, k].
@@ -116,7 +119,7 @@ def prefix_mass(query: Tensor, key: Tensor, prefix_length: int, mask: Tensor | N
         query: [b, h, n, d_h].
         key: [b, h, l + n, d_h], the prefix's keys first.
         prefix_length: l.
-        mask: boolean, broadcastable to [b, h, n, l + n].
+        mask: broadcastable to [b, h, n, l + n], as in `scaled_dot_product_attention`.
 
     Returns:
         The mass of each head and query, [b, h, n], between 0 and 1.

@@ -105,13 +105,15 @@ class Encoder(nn.Module):
 
     @classmethod
     def from_bert(cls, bert) -> "Encoder":
-        """Copy config, weights, dtype and device of a transformers `BertModel`; the encoder is in eval mode.
+        """Copy config, weights, dtype and device of a transformers BERT, head or none; the encoder is in eval mode.
 
         Raises:
             TypeError: it is another kind of model, whose weights this encoder would not compute with correctly.
         """
-        if bert.config.model_type != "bert" or bert.config.is_decoder:
-            kind = bert.config.model_type + (" decoder" if bert.config.is_decoder else "")
+        bert = bert.base_model
+        decoder = getattr(bert.config, "is_decoder", False)  # not every config says
+        if bert.config.model_type != "bert" or decoder:
+            kind = bert.config.model_type + (" decoder" if decoder else "")
             raise TypeError(f"this encoder is BERT's; it cannot take the weights of a {kind}")
         encoder = cls(bert.config).to(device=bert.device, dtype=bert.dtype)
         theirs = bert.state_dict()

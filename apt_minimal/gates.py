@@ -55,13 +55,20 @@ class TokenGate(nn.Module):
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Return α [b, l] for hidden_states [b, n, d] and attention_mask [b, n] (1 = real token) or None."""
+        return self.logits(hidden_states, attention_mask).sigmoid()
+
+    def logits(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Return h W (or w), what σ is taken of, [b, l]."""
         if self.gate_input == "none":
-            return self.weight.sigmoid().expand(len(hidden_states), -1)
-        summarise = first_token if self.gate_input == "first_token" else mean_token
-        h = summarise(hidden_states, attention_mask)
+            return self.weight.expand(len(hidden_states), -1)
         # In an autocast's bfloat16 α would be rounded to steps of 1/256, coarser than it often differs between inputs.
-        with torch.autocast(h.device.type, enabled=False):
-            return (h.to(self.weight.dtype) @ self.weight.T).sigmoid()
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            return self.pool(hidden_states, attention_mask).to(self.weight.dtype) @ self.weight.T
+
+    def pool(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Return h, what the gate reads of each example, [b, d]."""
+        read = first_token if self.gate_input == "first_token" else mean_token
+        return read(hidden_states, attention_mask)
 
 
 class LayerGate(nn.Module):

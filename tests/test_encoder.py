@@ -3,7 +3,15 @@
 import pytest
 import reference
 import torch
-from transformers import AutoModel, AutoTokenizer, RobertaConfig, RobertaModel
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from apt_minimal import AdaptivePrefix, AptConfig, Encoder
 from apt_minimal.gates import GATE_INPUTS
@@ -89,6 +97,18 @@ def test_from_pretrained_refuses_what_is_no_bert(tiny, tmp_path):
     tiny(RobertaModel, config_class=RobertaConfig).save_pretrained(tmp_path)
     with pytest.raises((TypeError, ValueError), match="roberta"):
         Encoder.from_pretrained(str(tmp_path))
+
+
+def test_a_bert_may_have_a_head(tiny, right_padded, close):
+    model = tiny(BertForSequenceClassification)
+    expected = model.bert(**right_padded).last_hidden_state
+    close(Encoder.from_bert(model)(**right_padded), expected, real_of=right_padded)
+
+
+def test_from_bert_names_a_model_of_another_kind():
+    config = DistilBertConfig(vocab_size=9, dim=8, n_heads=2, n_layers=1, hidden_dim=8)
+    with pytest.raises(TypeError, match="cannot take the weights of a distilbert"):
+        Encoder.from_bert(DistilBertModel(config))
 
 
 def test_dropout_is_active_in_training(pair):

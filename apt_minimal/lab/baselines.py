@@ -89,6 +89,8 @@ def method_named(name: str, prefix_length: int = 16) -> Method:
     if not all(length.isdecimal() for length in lengths.split("-")):
         raise ValueError(f'{name}: behind the "@" stand prefix lengths, one (apt@4) or one for each layer (apt@0-8-16)')
     numbers = tuple(map(int, lengths.split("-")))
+    if len(numbers) > 1 and (methods[base].shift_positions or methods[base].beyond == "beside"):
+        raise ValueError(f"{name}: {base} takes one length for all layers")
     config = replace(methods[base].config, prefix_length=numbers if len(numbers) > 1 else numbers[0])
     return replace(methods[base], config=config)
 
@@ -134,13 +136,12 @@ def load_model(task: Task, backbone: str | Path) -> nn.Module:
     return model
 
 
-def prepare(model: nn.Module, method: str | Method, train_pooler: bool = False) -> nn.Module:
+def prepare(model: nn.Module, method: str | Method) -> nn.Module:
     """Make a model ready for a method: freeze, attach, wrap. Change it in place where possible, and return it.
 
     Args:
         model: as `load_model` gives it.
         method: a name as in `method_named`, or a `Method`.
-        train_pooler: whether BERT's pooler trains; means the same for each method (full fine-tuning always does).
 
     Raises:
         ValueError: no such method.
@@ -152,9 +153,8 @@ def prepare(model: nn.Module, method: str | Method, train_pooler: bool = False) 
     if method.lora_rank:
         model = _add_lora(model, method.lora_rank)
     elif method.beyond == "beside":
-        attach_beside(
-            model, *(getattr(method.config, name) for name in ("prefix_length", "init_std", "prefix_dropout"))
-        )
+        config = method.config
+        attach_beside(model, config.prefix_length, config.init_std, config.prefix_dropout)
     else:
         attach(model, method.config or AptConfig(prefix_length=0))
     if method.beyond == "query_gate":
@@ -165,10 +165,6 @@ def prepare(model: nn.Module, method: str | Method, train_pooler: bool = False) 
         use_prune_gates(model)
     if method.shift_positions:
         _shift_positions(model, method.config.prefix_length)
-    if train_pooler:
-        for name, parameter in model.named_parameters():
-            if ".pooler." in name:
-                parameter.requires_grad_(True)
     return model
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -36,11 +37,13 @@ def identity(model: nn.Module, task: Task, watch: Sequence[dict] = ()) -> dict:
         if not parameter.requires_grad:
             frozen.update(name.encode())
             frozen.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    attached = getattr(getattr(getattr(model, "host", model), "base_model", None), "apt_attachment", None)
     return {
         "task": task.name,
         "source": task.source,
         "rows": rows_sha256(task.train, task.validation, watch),
         "backbone": frozen.hexdigest(),
+        "prefix": attached and asdict(attached.config),
         "parameters": {name: list(p.shape) for name, p in named.items() if p.requires_grad},
     }
 

@@ -12,6 +12,8 @@ import threading
 import warnings
 from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
@@ -46,7 +48,8 @@ def run_grid(
     folder = file.with_suffix("")
     how = (folder, data_dir, device, backbone or grid["backbone"])
     failed, started, running = {}, set(), {}
-    with _pool(jobs, device) as pool, tqdm(desc=file.stem, bar_format=BAR) as bar:
+    with ExitStack() as pools, tqdm(desc=file.stem, bar_format=BAR) as bar:
+        pool = pools.enter_context(_pool(jobs, device))
         while True:
             lines = read_results(folder)
             done = {run_key(line["run"]) for line in lines}
@@ -54,7 +57,12 @@ def run_grid(
             open_ = [spec for spec in possible if run_key(spec) not in done]
             for spec in [spec for spec in open_ if run_key(spec) not in started][: jobs - len(running)]:
                 started.add(run_key(spec))
-                running[pool.submit(work, spec, *how)] = spec
+                try:
+                    future = pool.submit(work, spec, *how)
+                except BrokenProcessPool:  # a process that is killed, for want of memory say, takes its pool with it
+                    pool = pools.enter_context(_pool(jobs, device))
+                    future = pool.submit(work, spec, *how)
+                running[future] = spec
             _show(bar, lines, possible, done, jobs)
             if not running:
                 break
@@ -62,9 +70,10 @@ def run_grid(
                 spec = running.pop(future)
                 if future.exception() is not None:
                     failed[future] = spec
-    for future, spec in failed.items():  # all others are written by now
-        error = future.exception()
-        error.add_note(f"in the run {spec['task']}, {spec['setting']}, {spec['method']}, {spec['purpose']}")
+    if failed:  # all others are written by now
+        error = next(iter(failed)).exception()
+        for future, spec in failed.items():
+            error.add_note(f"{future.exception()!r} in the run {', '.join(_like(spec))}, seed {spec['seed']}")
         raise error
 
 
@@ -76,6 +85,7 @@ def work(spec: dict, folder: Path, data_dir: str | None, device: str, backbone: 
             return
         line, predictions = finished_line(spec, data_dir, device, backbone, place.with_suffix(".pt"))
         write_line(results, line, predictions)
+        place.with_suffix(".pt").unlink(missing_ok=True)  # a training that diverged leaves one
 
 
 def read_results(folder: str | Path) -> list[dict]:

@@ -27,7 +27,7 @@ def read_grid(file: str | Path) -> dict:
     file = Path(file)
     try:
         grid = {"prefix_length": 16, "full": {}, "few_shot": {}} | tomllib.loads(file.read_text(encoding="utf-8"))
-        if wrong := grid.keys() ^ KEYS:
+        if wrong := (grid.keys() - KEYS) or (KEYS - grid.keys()):
             what = "unknown" if wrong & grid.keys() else "missing"
             raise ValueError(f"{what}: {', '.join(sorted(wrong))}; a grid has {', '.join(sorted(KEYS))}")
         for task, table in [*grid["tasks"].items(), *((name, grid[name]) for name in ("full", "few_shot"))]:
@@ -39,6 +39,7 @@ def read_grid(file: str | Path) -> dict:
                 plan = _plan(grid, task, setting)
                 if idle := [m for m, rates in plan["methods"].items() if m not in UNTRAINED and not rates]:
                     raise ValueError(f"{', '.join(idle)} has no learning rate; give one, or several to choose from")
+                # made only to be checked
                 _searches(grid, task, setting), _finals(grid, task, setting, dict.fromkeys(plan["methods"], 1.0))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file}: {error}") from error
@@ -75,10 +76,9 @@ def chosen_rates(grid: dict, task: str, setting: str, lines: list[dict]) -> dict
     A run that diverged counts as a score below all others.
     """
     plan, rates = _plan(grid, task, setting), {}
-    searches = _searches(grid, task, setting)
+    searches, found = _searches(grid, task, setting), {run_key(line["run"]): line for line in lines}
     for method, tried in plan["methods"].items():
         wanted = [spec for spec in searches if spec["method"] == method]
-        found = {run_key(line["run"]): line for line in lines}
         done = [found[run_key(spec)] for spec in wanted if run_key(spec) in found]
         if method not in UNTRAINED and len(done) == len(wanted):
             rates[method] = best_rate(done) if wanted else tried[0]

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from apt_minimal.attach import prefixes
+from apt_minimal.attach import prefixes, self_attentions
 from apt_minimal.lab.batches import evaluating, forward, predict
 from apt_minimal.lab.reading import check_prefixes, stack_layers
 from apt_minimal.lab.tasks import Task
@@ -179,8 +179,7 @@ def _effects(model: nn.Module, task: Task, examples: Sequence[dict], batch_size:
 
 def _attentions(model: nn.Module, batch: dict[str, Tensor]) -> list[Callable[[], tuple]]:
     """Each layer's self-attention, ready to be run again on the very states that enter it in a forward pass."""
-    layers = [layer.attention.self for layer in model.base_model.encoder.layer]
-    attentions = {}
+    layers, attentions = self_attentions(model), {}
 
     def note(layer: nn.Module, args: tuple, kwargs: dict) -> None:
         attentions[layer] = partial(layer, *args, **kwargs)

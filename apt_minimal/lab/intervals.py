@@ -59,7 +59,7 @@ def score_interval(counts: Counts) -> Interval:
     Raises:
         ValueError: no seed, or seeds with other numbers of examples.
     """
-    scores, influences = zip(*(_influences(of_seed) for of_seed in _aligned(counts, sorted(counts))), strict=True)
+    scores, influences = zip(*(_influences(of_seed) for of_seed in _aligned(counts)), strict=True)
     return _interval(np.array(scores), np.array(influences))
 
 
@@ -70,14 +70,14 @@ def difference_interval(counts: Counts, others: Counts) -> Interval:
         ValueError: no seed in common, or other numbers of examples.
     """
     seeds = sorted(counts.keys() & others.keys())
-    both = _aligned({(i, seed): c[seed] for i, c in enumerate((counts, others)) for seed in seeds}, None)
+    both = _aligned({(i, seed): c[seed] for i, c in enumerate((counts, others)) for seed in seeds})
     scores, influences = zip(*map(_influences, both), strict=True)
     k = len(seeds)
     return _interval(np.subtract(scores[:k], scores[k:]), np.subtract(influences[:k], influences[k:]))
 
 
-def _aligned(counts: Counts, seeds) -> list[np.ndarray]:
-    arrays = [np.asarray(counts[seed], dtype=float) for seed in (counts if seeds is None else seeds)]
+def _aligned(counts: Counts) -> list[np.ndarray]:
+    arrays = [np.asarray(of_seed, dtype=float) for of_seed in counts.values()]
     if not arrays or len({len(array) for array in arrays}) > 1:
         raise ValueError(f"{len(arrays)} sets of {[len(array) for array in arrays]} examples; each needs the same ones")
     return arrays

@@ -54,7 +54,8 @@ def write_line(file: Path, line: dict, predictions: dict) -> None:
         if end.tell():  # what a kill may have torn off gets a line of its own
             end.seek(-1, os.SEEK_END)
             whole = whole if end.read() == b"\n" else "\n" + whole
-        end.write(whole.encode())
+        if end.write(whole.encode()) < len(whole.encode()):
+            raise OSError(f"{file}: the line was not written whole; is the disk full?")
 
 
 def read_predictions(file: str | Path, line: dict) -> dict:

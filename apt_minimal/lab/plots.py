@@ -112,7 +112,7 @@ def plot_training(runs: Mapping[str, list[dict]], metric: str = "F1") -> Figure:
             for i, history in enumerate(histories):
                 look = {"color": color(method), "alpha": 1.0 if single else 0.45, "lw": 1.8 if single else 1.0}
                 steps = history.get("loss_every", 1) * np.arange(1, len(history["loss"]) + 1)
-                left.plot(steps, smoothed(history["loss"]), **look)
+                left.plot(steps, smoothed(history["loss"], max(1, 15 // history.get("loss_every", 1))), **look)
                 name = label(method) if i == 0 else None
                 right.plot(history["steps"], history["scores"], marker=marker(method), markersize=4, label=name, **look)
         left.set(xlabel="step", ylabel="training loss (mean of 15 steps)", ylim=(0, None))
@@ -142,9 +142,7 @@ def plot_gates(reading: GateReading) -> Figure:
     return figure
 
 
-def plot_scores(
-    recording: Recording, task: str, setting: str = "full", split: str | None = None, metric: str = "F1"
-) -> Figure:
+def plot_scores(recording: Recording, task: str, setting: str = "full", split: str | None = None) -> Figure:
     """Each method's scores: a mark for each seed, a bar for the mean's 95 % interval over seeds and examples.
 
     The split is the one that counts in the setting, unless another is named. Methods whose runs are missing say so.
@@ -154,7 +152,8 @@ def plot_scores(
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7, 0.42 * len(methods) + 0.9))
         _draw_scores(axis, methods, {method: recording.counts(task, setting, method, split) for method in methods})
-        axis.set_xlabel(f"{split} {metric}, per cent")
+        metric = next((line["metric"] for line in recording.lines if line["run"]["task"] == task), "score")
+        axis.set_xlabel(f"{split} {metric.replace('f1', 'F1')}, per cent")
     plt.close(figure)  # shown once, as a cell's value
     return figure
 
@@ -176,7 +175,7 @@ def plot_tasks(recording: Recording, hurdles: Mapping[str, float], setting: str 
             counts = {method: recording.counts(task, setting, method, counted(setting)) for method in methods}
             _draw_scores(axis, methods, counts)
             axis.axvline(hurdle, color="#666666", ls="--", lw=1.2)
-            axis.set(title=task, xlabel="development score, per cent")
+            axis.set(title=task, xlabel=f"{counted(setting)} score, per cent")
     plt.close(figure)  # shown once, as a cell's value
     return figure
 

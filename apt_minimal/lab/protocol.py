@@ -41,9 +41,14 @@ def cut(task: Task, setting: str, seed: int) -> tuple[Task, dict[str, list[dict]
 
     Returns:
         The task to train on, whose validation split chooses, and the examples to score in the chosen state, by split.
+
+    Raises:
+        ValueError: "plain" without a test split, or too few examples to draw from.
     """
     test = {"test": task.test} if task.test else {}
     if setting == "plain":
+        if not task.test:
+            raise ValueError(f'"plain" reports the test split, and {task.name} has none; use "full"')
         return task, {"dev_best": task.validation} | test
     if k := shots(setting):
         drawn = few_shot(task, k, seed)

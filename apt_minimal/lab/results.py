@@ -11,9 +11,9 @@ import pandas as pd
 
 from apt_minimal.lab.baselines import UNTRAINED
 from apt_minimal.lab.experiments import read_results
-from apt_minimal.lab.grid import at_edge, chosen_rates, methods_of, read_grid
+from apt_minimal.lab.grid import all_runs, at_edge, chosen_rates, methods_of, read_grid
 from apt_minimal.lab.intervals import Counts, Interval, difference_interval, score_interval
-from apt_minimal.lab.lines import main_score, read_predictions
+from apt_minimal.lab.lines import main_score, read_predictions, run_key
 from apt_minimal.lab.protocol import chooser, counted
 
 LABELS = {
@@ -64,7 +64,7 @@ class Recording:
     lines: list[dict]
 
     def of(self, task: str, setting: str, method: str, purpose: str = "final") -> list[dict]:
-        """The lines of one cell, without those that diverged, in the order of the grid's seeds."""
+        """The lines of one cell, without those that diverged, by seed."""
         wanted = (task, setting, method, purpose)
         found = [line for line in self.lines if "failed" not in line and _cell(line["run"]) == wanted]
         return sorted(found, key=lambda line: line["run"]["seed"])
@@ -77,9 +77,9 @@ class Recording:
 
 
 def load_recording(name: str | Path) -> Recording:
-    """A grid of docs/results by name, or any by its file, with the runs that are finished by now.
+    """A grid of docs/results by name, or any by its file, with those of its runs that are finished by now.
 
-    A line without a seed, as old recordings have for rules that draw nothing, stands for every seed.
+    Lines of runs that it doesn't ask for (any more, after a change) are left out.
 
     Raises:
         FileNotFoundError: no such grid.
@@ -89,11 +89,11 @@ def load_recording(name: str | Path) -> Recording:
     if not file.is_file():
         raise FileNotFoundError(f"there is no {file}; recorded grids lie in the repository's docs/results")
     folder = file.with_suffix("")
-    grid, lines = read_grid(file), []
-    for line in read_results(folder):
+    grid, lines = read_grid(file), read_results(folder)
+    asked = {run_key(spec) for spec in all_runs(grid, lines)[0]}
+    lines = [line for line in lines if run_key(line["run"]) in asked]
+    for line in lines:
         _check(line, read_predictions(folder / f"{line['run']['task']}.jsonl", line)["counts"])
-        seeds = [line["run"]["seed"]] if "seed" in line["run"] else grid["seeds"]
-        lines += [line | {"run": line["run"] | {"seed": seed}} for seed in seeds]
     return Recording(grid, folder, lines)
 
 
@@ -148,7 +148,7 @@ def difference_table(
 def finished_table(recording: Recording) -> pd.DataFrame:
     """How many final runs of each method are finished, for each setting and task; as many as the grid's seeds are due.
 
-    A method that the grid doesn't ask for in a cell has NaN there.
+    Those that diverged don't count. A method that the grid doesn't ask for in a cell has NaN there.
     """
     rows = {}
     for setting in recording.grid["settings"]:
@@ -159,7 +159,7 @@ def finished_table(recording: Recording) -> pd.DataFrame:
 
 
 def run_table(recording: Recording, setting: str) -> pd.DataFrame:
-    """One row for each finished final run: "task", "method" and "seed", and two scores.
+    """One row for each final run that ended well: "task", "method" and "seed", and two scores.
 
     "chose" is the best epoch's score on what chooses the epoch, "counts" that epoch's on the split that is reported.
     """

@@ -25,7 +25,7 @@ from apt_minimal.lab.tasks import Task, load_task
 from apt_minimal.lab.training import History, TrainConfig, predict, train
 from apt_minimal.prefix import AptConfig
 
-CHECKPOINT_SECONDS = 120  # a kill costs at most so much of a run, and short runs write no checkpoint at all
+CHECKPOINT_SECONDS = 120  # at evaluations, and at most so often: short runs write no checkpoint at all
 
 
 def run(spec: dict, task: Task, device: str = "cpu", backbone=None, checkpoint=None) -> tuple[dict, dict]:
@@ -56,10 +56,9 @@ def run(spec: dict, task: Task, device: str = "cpu", backbone=None, checkpoint=N
     else:
         watch = splits["dev"] if setting == "full" and final else ()
         found, predictions = _trained(spec, task, splits, watch, device, backbone, checkpoint)
-    splits = {"dev_best": splits.get("dev")} | splits
-    splits = {split: splits[split] for split in predictions}
-    scores = {split: task.score(predictions[split], splits[split]) for split in splits}
-    counts = {split: example_counts(task, predictions[split], splits[split]) for split in splits}
+    examples = {"dev_best": splits.get("dev")} | splits  # "dev_best" is another state's score of the same examples
+    scores = {split: task.score(made, examples[split]) for split, made in predictions.items()}
+    counts = {split: example_counts(task, made, examples[split]) for split, made in predictions.items()}
     return scores | found, {"predictions": predictions, "counts": counts}
 
 
@@ -155,7 +154,7 @@ def finished_line(spec: dict, data_dir: str | None, device: str, backbone: str, 
         **found,
         "data_sha256": rows_sha256(task.train, task.validation, task.test),
         "minutes": round((time.perf_counter() - started) / 60, 2),
-        "peak_mib": _peak_mib(gpu),
+        "peak_mib": round(torch.cuda.max_memory_allocated() / 2**20) if gpu else peak_mib(),
         "device": torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} thread(s)",
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("torch", "transformers", "peft")},
@@ -177,12 +176,11 @@ def commit() -> str:
     return name.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
 
 
-def _peak_mib(gpu: bool) -> int | None:
-    """Peak memory of this process (or of the GPU); None on Windows, which doesn't tell."""
-    if gpu:
-        return round(torch.cuda.max_memory_allocated() / 2**20)
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return None
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+def peak_mib() -> int | None:
+    """Peak memory of this process; None where Linux is not there.
+
+    Not by getrusage, whose maximum a process takes over from the one that started it.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), None)

@@ -14,7 +14,7 @@ from apt_minimal.lab.hub import HUB, load_hub_rows
 
 SAMPLE = Path(__file__).parent / "sample"
 SPLITS = ("train", "validation", "test")
-ENDINGS = (".jsonl", ".csv", ".conll", ".txt")
+ENDINGS = (".jsonl", ".json", ".csv", ".conll", ".txt")
 
 # The embedded backbone, called what it is: all-MiniLM-L6-v2, a small sentence encoder (6 layers, d = 384).
 EMBEDDED = "all-MiniLM-L6-v2"
@@ -81,7 +81,7 @@ def _from_folder(name: str, data_dir: str | Path | None, looked: list[str]) -> t
         if name and place.is_dir():
             return _read_folder(place)
         if place.is_file():
-            rows, note = _read(place)
+            rows, note = read_rows(place)
             return _split(rows), f"file {place}, cut 8:1:1{note}"
         looked.append(f"{place}")
     return None
@@ -106,17 +106,16 @@ def _from_sample(name: str, data_dir: str | Path | None, looked: list[str]) -> t
     return _read_folder(SAMPLE / name)[0], f"sample in {name}'s form, written for this project (not {name} itself)"
 
 
-def read_rows(path: str | Path) -> list[dict]:
-    """Read a file's rows: .jsonl (one object a line), .csv (with a header), .conll or .txt (CoNLL's columns)."""
-    return _read(Path(path))[0]
+def read_rows(path: Path) -> tuple[list[dict], str]:
+    """Read .jsonl or .json (one object a line), .csv (with a header), .conll or .txt (CoNLL's columns).
 
-
-def _read(path: Path) -> tuple[list[dict], str]:
-    """A file's rows, and what was done to them."""
+    Returns:
+        The rows, and a note of what was done to them, or "".
+    """
     if path.suffix in (".conll", ".txt"):
         rows, scheme = read_conll(path)
         return rows, "" if scheme == "IOB2" else f"; {path.name} from {scheme} to IOB2"
-    if path.suffix not in (".jsonl", ".json", ".csv"):
+    if path.suffix not in ENDINGS:
         raise ValueError(f"{path} is neither .jsonl nor .csv, .conll or .txt")
     return _read_objects(path), ""
 
@@ -143,7 +142,7 @@ def _read_objects(path: Path) -> list[dict]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
+            raise ValueError(f"{path}, line {number}: not a JSON object on a line of its own ({error})") from None
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {number}: a JSON object was expected, not {type(row).__name__}")
         rows.append(row)
@@ -158,15 +157,15 @@ def _read_folder(folder: Path) -> tuple[dict[str, list], str]:
             raise FileNotFoundError(
                 f"{folder} has no {split}.jsonl (or {', '.join(ENDINGS[1:])}); a task needs train and validation"
             )
-        rows[split], note = _read(files[0]) if files else ([], "")
+        rows[split], note = read_rows(files[0]) if files else ([], "")
         if files and not rows[split]:
             raise ValueError(f"{files[0]} is empty")
         where += note
     return rows, where
 
 
-def _split(rows: list, seed: int = 0) -> dict[str, list]:
-    rows = random.Random(seed).sample(rows, len(rows))
+def _split(rows: list) -> dict[str, list]:
+    rows = random.Random(0).sample(rows, len(rows))
     tenth = len(rows) // 10
     if tenth == 0:
         raise ValueError(f"{len(rows)} rows are too few to be cut into train, validation and test; give at least 10")

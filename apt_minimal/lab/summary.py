@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from apt_minimal.attach import is_attached, prefixes
-from apt_minimal.lab.beyond import BesidePrefix, LogGatedPrefix
+from apt_minimal.lab.beyond import BesidePrefix
 from apt_minimal.lab.importance import layer_effects, scores_without
 from apt_minimal.lab.reading import read_gates
 from apt_minimal.lab.tasks import Task
@@ -43,8 +43,8 @@ class Readings:
     def of_line(self, notes: list) -> dict:
         """What goes into the line: lists by layer, for α and its spread by prefix token in each layer.
 
-        "prefix_lengths". "gates": mean of α and its spread over the inputs, λ, the mass (null under log gates, which
-        hide it), and "over_time" what `at_evaluation` noted at the history's steps. "effects": `layer_effects` of
+        "prefix_lengths". "gates": mean of α and its spread over the inputs, λ, the mass,
+        and "over_time" what `at_evaluation` noted at the history's steps. "effects": `layer_effects` of
         "fresh" and "trained" prefixes and the score "lost" without each layer's, over so many "examples". "beside":
         tanh(g), for prefixes beside the attention.
         """
@@ -56,12 +56,11 @@ class Readings:
         if not self._has_prefix():
             return found
         gates = read_gates(self.model, self.task, self.examples)
-        log_gates = any(isinstance(prefix, LogGatedPrefix) for prefix in prefixes(self.model))
         found["gates"] = {
             "alpha_mean": rounded(gates.mean.tolist()),
             "alpha_spread": rounded(gates.spread.tolist()),
             "scale": rounded(gates.scale.tolist()),
-            "mass": None if log_gates else rounded(gates.mass.mean(dim=0).tolist()),
+            "mass": rounded(gates.mass.mean(dim=0).tolist()),
             "over_time": {name: [note[i] for note in notes] for i, name in enumerate(OVER_TIME)},
         }
         if not self.effects:

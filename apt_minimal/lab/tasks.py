@@ -9,7 +9,7 @@ from torch import Tensor
 
 from apt_minimal.lab.entities import entity_scores
 from apt_minimal.lab.shapes import ENTITY_TYPES, LABELS, SHAPES, label_names, reshape
-from apt_minimal.lab.sources import SPLITS, load_rows
+from apt_minimal.lab.sources import ENDINGS, SPLITS, load_rows
 
 IGNORE = -100  # the label that transformers' losses pass over
 
@@ -123,13 +123,13 @@ def load_task(
         raise FileNotFoundError(f"{error}\nKnown names are {known}; of any other task {SHAPES}") from None
     if source == "auto":
         print(f"{name}: from the {where}")
-    name = Path(name).stem
+    name = Path(name).stem if Path(name).suffix in ENDINGS else Path(name).name
     for split in SPLITS:
         for number, row in enumerate(rows[split]):
             try:
                 rows[split][number] = reshape(name, row)
             except (ValueError, TypeError, AttributeError) as error:
-                raise ValueError(f"{where}: {split}, row {number + 1}: {error}") from None
+                raise ValueError(f"{where}: {split}, row {number + 1}: {error}; the row is {str(row)[:100]}") from None
     every = [row for split in SPLITS for row in rows[split]]
     kind = every[0]["kind"]
     if other := next((row["kind"] for row in every if row["kind"] != kind), None):

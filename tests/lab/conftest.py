@@ -96,9 +96,9 @@ def any_task(request, make_task):
 def make_model(backbone):
     """The tiny backbone with a fresh head for a task, made ready for a method."""
 
-    def make(task, method="apt", seed=0, **options):
+    def make(task, method="apt", seed=0):
         torch.manual_seed(seed)
-        return prepare(load_model(task, backbone), method, **options)
+        return prepare(load_model(task, backbone), method)
 
     return make
 

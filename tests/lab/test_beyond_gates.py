@@ -315,7 +315,7 @@ def test_tokens_of_a_log_gated_prefix_can_be_removed(changed, inputs, close):
     close(bare, detach(model)(**inputs).last_hidden_state.detach(), real_of=inputs)
 
 
-def test_record_tells_alpha_and_lambda_and_eager_the_mass(changed, inputs, close, implementation):
+def test_record_reads_log_gates_and_the_mass_is_eager_attentions(changed, inputs, close, implementation):
     model = changed(use_log_gates)
     with record(model) as seen, torch.no_grad():
         output = model(**inputs, output_attentions=True, output_hidden_states=True)
@@ -325,7 +325,9 @@ def test_record_tells_alpha_and_lambda_and_eager_the_mass(changed, inputs, close
         close(seen.alpha[i], alpha_of(prefix.log_gate, output.hidden_states[i], real).detach())
         assert seen.scale[i] == prefix.layer_gate.scale
         if implementation == "eager":
-            assert output.attentions[i].shape[-1] == 5 + 9 and output.attentions[i][..., :5].sum(dim=-1).min() > 0
+            assert output.attentions[i].shape[-1] == 5 + 9
+            close(seen.mass[i], output.attentions[i][..., :5].sum(dim=-1))
+        assert seen.mass[i].min() > 0 and seen.mass[i].max() < 1
 
 
 def test_an_encoder_does_not_take_a_log_gated_prefix_for_a_plain_one(changed, inputs):

@@ -129,7 +129,6 @@ def test_z_is_drawn_for_each_example_and_token_in_training_and_binary_in_eval_mo
     gate = HardConcrete(4, start=0.0).double()
     gate.location.data = torch.tensor([-9.0, -1e-9, 1e-9, 9.0]).double()
     assert gate.eval()(3).tolist() == [[0, 0, 1, 1]] * 3
-    assert gate.without_noise().tolist() == pytest.approx([0, 0.5, 0.5, 1])  # where it is rounded
     assert gate.train()(50)[:, 1:3].unique().numel() > 30
 
 

@@ -47,6 +47,8 @@ def test_a_checkpoint_of_other_settings_is_refused(name, value, fit, interrupted
 def test_a_checkpoint_of_another_method_or_task_is_refused(fit, interrupted, make_task, make_model):
     with pytest.raises(ValueError, match="another run .*parameters differ"):
         fit(interrupted, make_model(make_task(), "p_tuning_v2"))
+    with pytest.raises(ValueError, match=r"another run \(prefix differ\)"):  # the same parameters, used otherwise
+        fit(interrupted, make_model(make_task(), "apt_mean_gate"))
     with pytest.raises(ValueError, match="another run .*task, source"):
         fit(interrupted, task=make_task("text"))
 

@@ -11,7 +11,7 @@ from apt_minimal.lab.sources import read_rows
 def read(tmp_path):
     def make(name, text, encoding="utf-8"):
         (tmp_path / name).write_bytes(text.encode(encoding))
-        return read_rows(tmp_path / name)
+        return read_rows(tmp_path / name)[0]
 
     return make
 
@@ -47,8 +47,8 @@ def test_jsonl_may_be_called_json(read):
 
 
 BAD_LINES = {
-    '{"a": 1}\n{"a": \n': r"a\.jsonl, line 2: not JSON",
-    '{"a": 1}\n\n{"a"}\n': r"a\.jsonl, line 3: not JSON",
+    '{"a": 1}\n{"a": \n': r"a\.jsonl, line 2: not a JSON object on a line of its own",
+    '{"a": 1}\n\n{"a"}\n': r"a\.jsonl, line 3: not a JSON object on a line of its own",
     "[1, 2]\n": r"a\.jsonl, line 1: a JSON object was expected, not list",
     '{"a": 1}\n"text"\n': r"a\.jsonl, line 2: a JSON object was expected, not str",
 }

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from types import SimpleNamespace
 
 import pytest
@@ -247,6 +248,31 @@ def test_a_run_that_breaks_costs_no_other_run_and_is_named(grid, start, monkeypa
     assert purposes(read_lines(results(grid))) == [run for run in EVERY_RUN if run[1] != "head_only"]
     monkeypatch.setattr(experiments, "work", work)
     assert len(start(grid)) == 4
+
+
+class Killed(InThisProcess):
+    """A pool whose process is killed in the first run of a method, and which then takes no further run."""
+
+    def __init__(self, method):
+        self.method, self.dead = method, False
+
+    def submit(self, work, spec, *arguments):
+        if self.dead:
+            raise BrokenProcessPool("broken")
+        if spec["method"] != self.method:
+            return super().submit(work, spec, *arguments)
+        self.dead, future = True, Future()
+        future.set_exception(BrokenProcessPool("killed"))
+        return future
+
+
+def test_a_killed_process_costs_no_other_run_and_all_that_broke_are_named(grid, start, monkeypatch):
+    monkeypatch.setattr(experiments, "_pool", lambda *_: Killed("majority"))
+    with pytest.raises(BrokenProcessPool) as error:
+        start(grid)
+    named = [f"BrokenProcessPool('killed') in the run mine, full, majority, final, seed {seed}" for seed in (1, 2)]
+    assert error.value.__notes__ == named
+    assert purposes(read_lines(results(grid))) == [run for run in EVERY_RUN if run[1] != "majority"]
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it(grid, start):

@@ -72,6 +72,7 @@ def test_tasks_override_what_is_general_and_settings_override_tasks(read):
 WRONG = {
     "unknown: seed;": ("seeds =", "seed = 1\nseeds ="),
     "missing: backbone": ('backbone = "b"', ""),
+    "unknown: seed; a grid": ("seeds =", "seed ="),
     "no such method: adapter": ("[full.methods]", "[full.methods]\nadapter = [1e-3]"),
     "apt has no learning rate": ("apt = [5e-3]", "apt = []"),
     "the setting is 'few'": ("16-shot", "few"),

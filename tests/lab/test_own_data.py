@@ -37,6 +37,14 @@ def test_a_csv_file_is_trained_on_and_scored(tmp_path, tokenizer, backbone):
     assert task.score(predict(model, task, task.test), task.test)["accuracy"] == 1.0
 
 
+def test_a_dot_in_a_folders_name_is_part_of_it(tmp_path, tokenizer):
+    for split in ("train", "validation"):
+        file = tmp_path / "rte.v2" / f"{split}.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n')
+    assert load_task(str(tmp_path / "rte.v2"), tokenizer).name == "rte.v2"
+
+
 def test_the_real_backbone_learns_a_sample_of_entities(minilm):
     task = load_task("conll2004", AutoTokenizer.from_pretrained(minilm), "sample", max_length=48)
     model = prepare(load_model(task, minilm), "apt")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from apt_minimal.lab.grid import all_runs, read_grid
 from apt_minimal.lab.intervals import score_interval
 from apt_minimal.lab.lines import write_line
 from apt_minimal.lab.plots import (
@@ -69,8 +70,9 @@ def test_the_gate_plot_shows_mean_and_spread():
 @pytest.fixture
 def recording(tmp_path):
     (tmp_path / "grid.toml").write_text(GRID)
-    for seed, right in ((1, [1, 1, 0, 0]), (2, [1, 1, 1, 0])):
-        run = {"task": "mine", "setting": "full", "method": "apt", "purpose": "final", "seed": seed}
+    runs = all_runs(read_grid(tmp_path / "grid.toml"), [])[0]
+    runs = [run for run in runs if (run["task"], run["method"]) == ("mine", "apt")]
+    for run, right in zip(runs, ([1, 1, 0, 0], [1, 1, 1, 0]), strict=True):
         line = {"run": run, "metric": "accuracy", "dev": {"accuracy": sum(right) / 4}}
         counts = {"dev": [[r, 1] for r in right]}
         write_line(tmp_path / "grid" / "mine.jsonl", line, {"predictions": {}, "counts": counts})

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from apt_minimal.lab.protocol import cut
 from apt_minimal.lab.splits import few_shot, hold_out
 
 CUTS = {"few_shot": lambda task, seed: few_shot(task, 4, seed), "hold_out": hold_out}
@@ -88,3 +89,8 @@ def test_a_k_too_small_for_the_labels_is_refused(make_task):
 def test_too_few_to_hold_out(make_task):
     with pytest.raises(ValueError, match="9 training examples"):
         hold_out(labelled(make_task, a=5, b=4), 0)
+
+
+def test_the_plain_setting_needs_a_test_split(make_task):
+    with pytest.raises(ValueError, match='"plain" reports the test split, and my_token has none'):
+        cut(replace(make_task(), test=[]), "plain", 1)

@@ -79,11 +79,6 @@ def test_looking_changes_nothing_in_training(make_task, make_model, trained, sam
     assert same(*found)
 
 
-def test_a_log_gates_mass_is_not_told(read):
-    _, _, found, _ = read("apt_log_gate")
-    assert found["gates"]["mass"] is None and min(map(min, found["gates"]["alpha_mean"])) > 0
-
-
 def test_pruned_prefixes_are_read_as_they_are_left(read, make_task, make_model):
     model, _, found, _ = read(Method(AptConfig(4), prune_weight=0.1))
     assert found["prefix_lengths"] == [len(prefix.key) for prefix in prefixes(model)] == [4, 4, 4]

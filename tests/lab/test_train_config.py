@@ -50,7 +50,7 @@ def test_there_are_as_many_evaluations_as_asked_for_and_the_last_step_is_one():
             assert len(set(steps)) == evaluations and steps[0] >= 1 and steps[-1] == max(steps) == max_steps
 
 
-WRONG = [{"batch_size": 0}, {"max_steps": 0}, {"evaluations": 0}, {"max_steps": 5, "evaluations": 6}]
+WRONG = [{"batch_size": 0}, {"patience": 0}, {"max_steps": 0}, {"evaluations": 0}, {"max_steps": 5, "evaluations": 6}]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)

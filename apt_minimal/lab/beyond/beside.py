@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from apt_minimal.attach import attach
+from apt_minimal.attach import attach, self_attentions
 from apt_minimal.attention import fused_attention, merge_heads, split_heads
 from apt_minimal.prefix import AptConfig
 
@@ -80,7 +80,7 @@ def attach_beside(
         raise ValueError(f"prefix_length is {prefix_length!r}; it must be an integer of at least 1")
     AptConfig(prefix_length, init_std=init_std, prefix_dropout=prefix_dropout)  # checks the others
     attach(model, AptConfig(prefix_length=0))
-    for layer in (layer.attention.self for layer in model.base_model.encoder.layer):
+    for layer in self_attentions(model):
         beside = BesidePrefix(prefix_length, model.config.hidden_size, init_std, prefix_dropout)
         layer.add_module("beside", beside.to(layer.query.weight.device, model.dtype).train(layer.training))
         hook = layer.register_forward_hook(_add_beside, with_kwargs=True)

@@ -16,6 +16,7 @@ import torch
 
 from apt_minimal.lab.baselines import load_model, method_named, prepare
 from apt_minimal.lab.beyond.upper import on_kept_states
+from apt_minimal.lab.runs import peak_mib
 from apt_minimal.lab.sources import embedded_backbone
 from apt_minimal.lab.tasks import Task
 
@@ -63,18 +64,13 @@ def step_seconds(methods: list[str], tokens: int, rounds: int) -> dict[str, list
     return seconds
 
 
-def peak_mib(method: str, tokens: int) -> int | None:
-    """Peak memory of this process, which should do nothing else, after three steps; None where Linux is not there.
-
-    Not by getrusage, whose maximum a process takes over from the one that started it.
-    """
+def peak_of(method: str, tokens: int) -> int | None:
+    """Peak memory of this process, which should do nothing else, after three steps."""
     torch.set_num_threads(1)
     subject = ready(method, made_task(tokens))
     for _ in range(3):
         step(*subject)
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), None)
+    return peak_mib()
 
 
 def costs(methods: list[str], tokens: int, rounds: int) -> list[dict]:
@@ -82,7 +78,7 @@ def costs(methods: list[str], tokens: int, rounds: int) -> list[dict]:
     seconds, rows = step_seconds(["apt", *methods], tokens, rounds), []
     for method, times in seconds.items():
         with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-            peak = alone.submit(peak_mib, method, tokens).result()
+            peak = alone.submit(peak_of, method, tokens).result()
         ratios = [a / b for a, b in zip(times, seconds["apt"], strict=True)]
         rows.append(
             {"method": method, "tokens": tokens, "ms": round(1000 * statistics.median(times), 1)}

@@ -14,9 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from apt_minimal.attach import prefixes
-from apt_minimal.gates import first_token, mean_token
-from apt_minimal.lab.beyond.query_gate import QueryGate
+from apt_minimal.attach import prefixes, self_attentions
 from apt_minimal.prefix import AdaptivePrefix
 
 
@@ -39,15 +37,7 @@ class LogGatedPrefix(AdaptivePrefix):
 
     def log_alpha(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """log α, [b, l]; not by way of α, which rounds to 0, where its log has no gradient."""
-        gate = self.log_gate
-        if gate.gate_input == "none":
-            return F.logsigmoid(gate.weight).expand(len(hidden_states), -1)
-        summarise = first_token if gate.gate_input == "first_token" else mean_token
-        if isinstance(gate, QueryGate):
-            summarise = gate.pool
-        with torch.autocast(hidden_states.device.type, enabled=False):
-            h = summarise(hidden_states, attention_mask)
-            return F.logsigmoid(h.to(gate.weight.dtype) @ gate.weight.T)
+        return F.logsigmoid(self.log_gate.logits(hidden_states, attention_mask))
 
     def gates(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return α [b, l] and λ [] for one batch, for those who read them; `forward` needs only λ."""
@@ -67,10 +57,8 @@ class LogGatedPrefix(AdaptivePrefix):
 def use_log_gates(model: nn.Module) -> nn.Module:
     """Let every token gate of an attached model remove, where it scaled: put a `LogGatedPrefix` into every layer.
 
-    The parameters are the same ones. `prefixes(model)` then gives the new modules; `detach` takes them out. `record`
-    tells α and λ, but not the mass: it takes every mask for "may look" or "may not", so that the prefix seems to have
-    none. With attn_implementation="eager" the mass is in the model's output_attentions. `save_adapter` writes the
-    gates under their new name, which `load_adapter` refuses.
+    The parameters are the same ones. `prefixes(model)` then gives the new modules, `record` reads them, and `detach`
+    takes them out. `save_adapter` writes the gates under their new name, which `load_adapter` refuses.
 
     Args:
         model: attached with token gates; `use_query_gates` may have been called on it before.
@@ -84,7 +72,7 @@ def use_log_gates(model: nn.Module) -> nn.Module:
     """
     if any(prefix is not None and prefix.token_gate is None for prefix in prefixes(model)):
         raise ValueError("a prefix has no token gate (or a log gate already); attach with token_gate=True, once")
-    for layer in (layer.attention.self for layer in model.base_model.encoder.layer):
+    for layer in self_attentions(model):
         if hasattr(layer, "prefix"):
             layer.prefix = LogGatedPrefix(layer.prefix)
             # After attach's hook, and removed with it by detach.

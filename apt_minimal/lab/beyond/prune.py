@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from apt_minimal.attach import attach, detach, prefixes
+from apt_minimal.attach import attach, detach, prefixes, self_attentions
 from apt_minimal.prefix import AdaptivePrefix
 
 BETA, LOW, HIGH = 2 / 3, -0.1, 1.1  # temperature, and what (0, 1) is stretched to: the paper's values
@@ -48,10 +48,6 @@ class HardConcrete(nn.Module):
             return (a > 0).to(a.dtype)
         return (LOW + (HIGH - LOW) * ((torch.rand_like(a).logit() + a) / BETA).sigmoid()).clamp(0, 1)
 
-    def without_noise(self) -> Tensor:
-        """z before eval mode rounds it, [l]; 0 < z < 1 is a token that is not decided."""
-        return (LOW + (HIGH - LOW) * self.location.sigmoid()).clamp(0, 1)
-
     def open_probability(self) -> Tensor:
         """P(z ≠ 0) in training, [l]: σ(a − β log(−LOW / HIGH)) (their eq. 12)."""
         return (self.location - BETA * math.log(-LOW / HIGH)).sigmoid()
@@ -66,11 +62,11 @@ def use_prune_gates(model: nn.Module, start: float = 1.0) -> nn.Module:
         raise ValueError("no layer of this model has a prefix, so there is nothing to prune")
     if any(hasattr(prefix, "prune_gate") for prefix in prefixes(model)):
         raise ValueError("this model has prune gates already")
-    for layer in model.base_model.encoder.layer:
-        if (prefix := getattr(layer.attention.self, "prefix", None)) is not None:
+    for layer in self_attentions(model):
+        if (prefix := getattr(layer, "prefix", None)) is not None:
             prefix.prune_gate = HardConcrete(len(prefix.key), start).to(prefix.key).train(prefix.training)
             # After attach's own hook, which has made room for the prefix in the mask.
-            hook = layer.attention.self.register_forward_pre_hook(_add_log_gate, with_kwargs=True)
+            hook = layer.register_forward_pre_hook(_add_log_gate, with_kwargs=True)
             model.base_model.apt_attachment.hooks.append(hook)
     return model
 

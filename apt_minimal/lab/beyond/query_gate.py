@@ -44,11 +44,6 @@ class QueryGate(TokenGate):
         shares = scores.masked_fill(padding, torch.finfo(scores.dtype).min).softmax(dim=1)
         return (shares * states).sum(dim=1)
 
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Return α [b, l] for hidden_states [b, n, d] and attention_mask [b, n] (1 = real token) or None."""
-        with torch.autocast(hidden_states.device.type, enabled=False):
-            return (self.pool(hidden_states, attention_mask) @ self.weight.T).sigmoid()
-
 
 def use_query_gates(model: nn.Module) -> nn.Module:
     """Put a `QueryGate` in the place of every token gate of an attached model; each keeps its W, the very parameter.
