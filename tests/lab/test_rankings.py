@@ -81,6 +81,7 @@ def test_what_cannot_be_compared_is_named(rows, message):
         ([1, 1, 2], 8, (2, 2, 4)),
         ([1, 1, 1], 4, (2, 1, 1)),  # equal remainders: the lower layer
         ([1, 1, 1], 5, (2, 2, 1)),
+        ([4, 1, 1], 2, (2, 0, 0)),  # 4/3, 1/3, 1/3: equal, though not as floating-point numbers
         ([0.1, 0.2, 0.7], 9, (1, 2, 6)),  # .9, 1.8, 6.3
         ([3, 0, 1], 4, (3, 0, 1)),
         ([3, NAN, -2, 1], 4, (3, 0, 0, 1)),  # no prefix, or better without it
