@@ -11,7 +11,7 @@ import os
 import threading
 import warnings
 from collections import defaultdict
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from multiprocessing import get_context, parent_process
@@ -71,10 +71,7 @@ def run_grid(
                 if future.exception() is not None:
                     failed[future] = spec
     if failed:  # all others are written by now
-        error = next(iter(failed)).exception()
-        for future, spec in failed.items():
-            error.add_note(f"{future.exception()!r} in the run {', '.join(_like(spec))}, seed {spec['seed']}")
-        raise error
+        raise _named(failed)
 
 
 def work(spec: dict, folder: Path, data_dir: str | None, device: str, backbone: str) -> None:
@@ -91,6 +88,14 @@ def work(spec: dict, folder: Path, data_dir: str | None, device: str, backbone: 
 def read_results(folder: str | Path) -> list[dict]:
     """The finished runs of a grid, task by task."""
     return [line for file in sorted(Path(folder).glob("*.jsonl")) for line in read_lines(file)]
+
+
+def _named(failed: dict[Future, dict]) -> BaseException:
+    """The first error of some runs, with a note for each of them."""
+    error = next(iter(failed)).exception()
+    for future, spec in failed.items():
+        error.add_note(f"{future.exception()!r} in the run {', '.join(_like(spec))}, seed {spec['seed']}")
+    return error
 
 
 def _pool(jobs: int, device: str) -> ProcessPoolExecutor:
