@@ -93,7 +93,7 @@ def test_without_a_prefix_there_is_nothing_to_tell(method, read):
 
 def test_beside_the_attention_there_is_one_gate_a_layer(read):
     model, _, found, _ = read("prefix_beside")
-    gates = [layer.attention.self.beside.gate for layer in model.bert.encoder.layer]
+    gates = [layer.attention.self.beside.gate.item() for layer in model.bert.encoder.layer]
     assert found == {"beside": [pytest.approx(math.tanh(gate), abs=1e-4) for gate in gates]}
     assert all(found["beside"])
 
