@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows has no such locks
+    fcntl = None
+
 from apt_minimal.lab.entities import entities
 from apt_minimal.lab.tasks import Task
 
@@ -34,8 +39,8 @@ def read_lines(file: str | Path) -> list[dict]:
 def write_line(file: Path, line: dict, predictions: dict) -> None:
     """Add a finished run to a results file: predictions first, in a file of their own, then the line.
 
-    The line is written in one piece at the file's end, so that processes that write at once don't mix their lines, and
-    a kill harms none that are there.
+    The line is written in one piece at the file's end, one process at a time, so that lines don't mix, and a kill harms
+    none that are there.
 
     Args:
         file: `<grid>/<task>.jsonl`; predictions go into the folder `<grid>/<task>`.
@@ -51,7 +56,9 @@ def write_line(file: Path, line: dict, predictions: dict) -> None:
     os.replace(scratch, archive)
     whole = json.dumps(line | {"predictions": place}) + "\n"
     with file.open("ab+", buffering=0) as end:
-        if end.tell():  # what a kill may have torn off gets a line of its own
+        if fcntl:  # until the file is closed; else another's line may be half there when we look
+            fcntl.flock(end, fcntl.LOCK_EX)
+        if end.seek(0, os.SEEK_END):  # what a kill may have torn off gets a line of its own
             end.seek(-1, os.SEEK_END)
             whole = whole if end.read() == b"\n" else "\n" + whole
         if end.write(whole.encode()) < len(whole.encode()):
@@ -90,9 +97,7 @@ def claim(file: Path):
     The system lets go of a claim when its process ends, however it ends. Windows has no such locks: there every claim
     succeeds, and a run that two processes do is written twice and read once.
     """
-    try:
-        import fcntl
-    except ModuleNotFoundError:
+    if fcntl is None:
         yield True
         return
     file.parent.mkdir(parents=True, exist_ok=True)

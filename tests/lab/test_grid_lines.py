@@ -54,14 +54,21 @@ def test_no_file_has_no_lines(tmp_path):
 def test_lines_that_processes_write_at_once_are_all_whole(tmp_path):
     script = """
 import sys; from pathlib import Path; from apt_minimal.lab.lines import write_line
-for i in range(40):
+print("ready", flush=True), input()
+for i in range(100):
     spec = {"method": "m", "number": i, "who": sys.argv[2]}
-    write_line(Path(sys.argv[1]), {"run": spec, "filler": "x" * 5000}, {})
+    write_line(Path(sys.argv[1]), {"run": spec, "filler": "x" * 50_000}, {})
 """
+    pytest.importorskip("fcntl")
     file = tmp_path / "grid" / "task.jsonl"
-    writers = [subprocess.Popen([sys.executable, "-c", script, str(file), who]) for who in "ab"]
+    command = [sys.executable, "-c", script, str(file)]
+    writers = [subprocess.Popen([*command, who], stdin=-1, stdout=-1, text=True) for who in "ab"]
+    assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 2
+    for writer in writers:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
     assert [writer.wait() for writer in writers] == [0, 0]
-    assert len(file.read_text().splitlines()) == len(read_lines(file)) == 80
+    assert len(file.read_text().splitlines()) == len(read_lines(file)) == 200
 
 
 def test_a_line_written_behind_a_torn_one_is_whole(tmp_path):
