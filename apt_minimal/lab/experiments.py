@@ -14,6 +14,7 @@ from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from functools import lru_cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
@@ -87,7 +88,12 @@ def work(spec: dict, folder: Path, data_dir: str | None, device: str, backbone: 
 
 def read_results(folder: str | Path) -> list[dict]:
     """The finished runs of a grid, task by task."""
-    return [line for file in sorted(Path(folder).glob("*.jsonl")) for line in read_lines(file)]
+    return [line for file in sorted(Path(folder).glob("*.jsonl")) for line in _read(file, file.stat().st_size)]
+
+
+@lru_cache(maxsize=16)  # after every run a grid is read anew, of which one file has grown
+def _read(file: Path, size: int) -> list[dict]:
+    return read_lines(file)
 
 
 def _named(failed: dict[Future, dict]) -> BaseException:

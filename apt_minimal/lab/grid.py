@@ -7,6 +7,7 @@ task, `[full.train]` and `[few_shot.train]` for settings with all of the data an
 
 import tomllib
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 from apt_minimal.lab.baselines import UNTRAINED, method_named
@@ -155,12 +156,17 @@ def _spec(grid: dict, plan: dict, task: str, setting: str, method: str, purpose:
     how = plan["train"] | {"learning_rate": rate, "seed": seed}
     epochs = how.pop("epochs", None)
     if epochs is None:
-        how = asdict(TrainConfig(**how))
+        how = dict(vars(TrainConfig(**how)))
     else:  # how many steps that are is known when the data is
-        how = asdict(TrainConfig(**{"evaluations": epochs, "max_steps": epochs} | how))
+        how = vars(TrainConfig(**{"evaluations": epochs, "max_steps": epochs} | how))
         how = {"epochs": epochs} | {key: value for key, value in how.items() if key != "max_steps"}
-    settings = asdict(method_named(method, plan["prefix_length"]))
+    return spec | {"backbone": grid["backbone"], "settings": _settings(method, plan["prefix_length"]), "train": how}
+
+
+@cache  # a large grid asks for the same few thousands of times, after every run
+def _settings(method: str, prefix_length: int) -> dict:
+    settings = asdict(method_named(method, prefix_length))
     for late in ("beyond", "prune_weight"):  # fields that came later: without them earlier runs keep their keys
         if not settings[late]:
             del settings[late]
-    return spec | {"backbone": grid["backbone"], "settings": settings, "train": how}
+    return settings

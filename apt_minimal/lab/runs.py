@@ -5,7 +5,8 @@ import os
 import platform
 import subprocess
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -145,7 +146,8 @@ def finished_line(spec: dict, data_dir: str | None, device: str, backbone: str, 
     task = load(spec["task"], backbone, data_dir)
     elsewhere = None if backbone == spec.get("backbone") else backbone
     try:
-        found, files = run(spec, task, device, elsewhere, checkpoint)
+        with repeatable() if gpu else nullcontext():
+            found, files = run(spec, task, device, elsewhere, checkpoint)
     except FloatingPointError as error:
         found, files = {"failed": str(error)}, {"predictions": {}, "counts": {}}
     line = {
@@ -161,6 +163,20 @@ def finished_line(spec: dict, data_dir: str | None, device: str, backbone: str, 
         "commit": commit(),
     }
     return line, files
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Let a GPU compute the same numbers every time while the context is open; else attention's gradients differ."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it; read when cuBLAS starts
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # for finding bugs, and costs time
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.utils.deterministic.fill_uninitialized_memory = before[1]
 
 
 def commit() -> str:
