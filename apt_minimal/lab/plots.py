@@ -1,5 +1,6 @@
 """One figure style for the whole course: one colour for each method, the same scales across panels."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
@@ -162,20 +163,25 @@ def plot_tasks(recording: Recording, hurdles: Mapping[str, float], setting: str 
     """`plot_scores` for several tasks, one panel each, without the majority label.
 
     Args:
-        recording: a grid's lines.
+        recording: a grid's lines; methods of which no run is finished are left out.
         hurdles: the tasks, each with the score that must be beaten, in per cent; a dashed line.
         setting: of the runs.
     """
-    asked = methods_of(recording.grid, next(iter(hurdles)), setting)
-    methods = [method for method in _ordered(asked) if method != "majority"]
+    asked = {method for task in hurdles for method in methods_of(recording.grid, task, setting)} - {"majority"}
+    methods = _ordered(m for m in asked if any(recording.of(task, setting, m) for task in hurdles))
+    columns = min(3, len(hurdles))
+    rows = math.ceil(len(hurdles) / columns)
     with plt.rc_context(STYLE):
-        size = (9, 0.32 * len(methods) + 1)
-        figure, axes = plt.subplots(1, len(hurdles), figsize=size, sharex=True, sharey=True, squeeze=False)
-        for axis, (task, hurdle) in zip(axes[0], hurdles.items(), strict=True):
+        size = (9, rows * (0.3 * len(methods) + 0.8) + 0.3)
+        figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+        for axis, (task, hurdle) in zip(axes.flat, hurdles.items(), strict=False):
             counts = {method: recording.counts(task, setting, method, counted(setting)) for method in methods}
             _draw_scores(axis, methods, counts)
             axis.axvline(hurdle, color="#666666", ls="--", lw=1.2)
-            axis.set(title=task, xlabel=f"{counted(setting)} score, per cent")
+            axis.set_title(f"{task} (dashed: {hurdle:.1f})", fontsize=10)
+        for axis in axes.flat[len(hurdles) :]:
+            axis.remove()
+        figure.supxlabel(f"{counted(setting)} score, per cent", fontsize=10)
     plt.close(figure)  # shown once, as a cell's value
     return figure
 

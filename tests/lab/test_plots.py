@@ -85,14 +85,20 @@ def test_marks_bar_and_hurdle(recording):
     found = score_interval(recording.counts("mine", "full", "apt", "dev"))
     assert list(marks.get_xdata()) == pytest.approx([50.0, 75.0])
     assert list(bar.get_xdata()) == pytest.approx([100 * found.low, 100 * found.high])
-    assert list(hurdle.get_xdata()) == [55.0, 55.0] and mine.get_title() == "mine"
-    assert [label.get_text() for label in mine.get_yticklabels()] == ["APT", "P-tuning v2"]
+    assert list(hurdle.get_xdata()) == [55.0, 55.0] and mine.get_title() == "mine (dashed: 55.0)"
+    assert [label.get_text() for label in mine.get_yticklabels()] == ["APT"]
 
 
 def test_what_was_not_run_says_so(recording):
     mine, other = plot_tasks(recording, {"mine": 55.0, "other": 60.0}).axes
-    assert [text.get_text() for text in mine.texts] == ["missing"]
-    assert [text.get_text() for text in other.texts] == ["missing", "missing"] and len(other.lines) == 1
+    assert [text.get_text() for text in other.texts] == ["missing"] and len(other.lines) == 1
+    assert not mine.texts  # P-tuning v2 was run on neither, and has no row
+
+
+def test_more_than_three_tasks_stand_in_rows(recording):
+    recording.grid["tasks"] |= {"third": {}, "fourth": {}}
+    figure = plot_tasks(recording, dict.fromkeys(recording.grid["tasks"], 55.0))
+    assert len(figure.axes) == 4 and figure.axes[3].get_subplotspec().rowspan.start == 1
 
 
 def test_prefix_lengths_in_a_name_go_into_the_label_and_keep_the_colour():
