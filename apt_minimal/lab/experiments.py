@@ -14,7 +14,6 @@ from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from functools import lru_cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
@@ -48,11 +47,11 @@ def run_grid(
     file, grid = Path(file), read_grid(file)
     folder = file.with_suffix("")
     how = (folder, data_dir, device, backbone or grid["backbone"])
-    failed, started, running = {}, set(), {}
+    failed, started, running, known = {}, set(), {}, {}
     with ExitStack() as pools, tqdm(desc=file.stem, bar_format=BAR) as bar:
         pool = pools.enter_context(_pool(jobs, device))
         while True:
-            lines = read_results(folder)
+            lines = _read_grown(folder, known)
             done = {run_key(line["run"]) for line in lines}
             possible, bar.total = all_runs(grid, lines)
             open_ = [spec for spec in possible if run_key(spec) not in done]
@@ -88,12 +87,16 @@ def work(spec: dict, folder: Path, data_dir: str | None, device: str, backbone: 
 
 def read_results(folder: str | Path) -> list[dict]:
     """The finished runs of a grid, task by task."""
-    return [line for file in sorted(Path(folder).glob("*.jsonl")) for line in _read(file, file.stat().st_size)]
+    return [line for file in sorted(Path(folder).glob("*.jsonl")) for line in read_lines(file)]
 
 
-@lru_cache(maxsize=16)  # after every run a grid is read anew, of which one file has grown
-def _read(file: Path, size: int) -> list[dict]:
-    return read_lines(file)
+def _read_grown(folder: Path, known: dict[Path, tuple[int, list[dict]]]) -> list[dict]:
+    """As `read_results`, but of the files only those are read that have grown since; `known` remembers the others."""
+    for file in folder.glob("*.jsonl"):
+        size = file.stat().st_size
+        if file not in known or known[file][0] != size:
+            known[file] = size, read_lines(file)
+    return [line for _, lines in known.values() for line in lines]
 
 
 def _named(failed: dict[Future, dict]) -> BaseException:
