@@ -28,11 +28,11 @@ def line_of(make_task, backbone, tmp_path):
     runs.load.cache_clear()  # the same names, another test's data
     make_task("token")
 
-    def do(method, checkpoint=None):
+    def do(method):
         settings = asdict(METHODS[method])
         spec = {"task": "my_token", "setting": "full", "method": method, "purpose": "final", "seed": 1}
         spec |= {"backbone": backbone, "settings": settings, "train": asdict(CONFIG)}
-        return finished_line(spec, str(tmp_path), GPU, backbone, checkpoint)
+        return finished_line(spec, str(tmp_path), GPU, backbone)
 
     return do
 
