@@ -150,12 +150,12 @@ def test_without_notebooks_the_command_says_where_to_start_it(tmp_path, capsys):
 
 
 def numbers(notebook):
-    """A lesson in numbers: words, cells of code, minutes to read (150 words a minute, half a minute a cell), exercises
-    and their minutes."""
+    """A lesson in numbers: cells of code, minutes to read (150 words a minute, half a minute a cell), exercises and
+    their minutes."""
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     minutes = [int(number) for number in re.findall(r"^\*\*\d+\.\d\*\* \((\d+) minutes", prose, flags=re.M)]
     words, code = len(prose.split()), sum(cell.cell_type == "code" for cell in notebook.cells)
-    return [words, code, round(words / 150 + code / 2), len(minutes), sum(minutes)]
+    return [code, round(words / 150 + code / 2), len(minutes), sum(minutes)]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
