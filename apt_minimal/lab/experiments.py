@@ -11,7 +11,7 @@ import os
 import threading
 import warnings
 from collections import defaultdict
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from multiprocessing import get_context, parent_process
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from apt_minimal.lab.grid import all_runs, read_grid
 from apt_minimal.lab.lines import claim, read_lines, run_key, write_line
+from apt_minimal.lab.preflight import check_backbone, impossible
 from apt_minimal.lab.runs import finished_line
 
 # tqdm's own guess of the time left takes all runs to be alike; ours is in the postfix
@@ -41,20 +42,28 @@ def run_grid(
         backbone: where the grid's backbone lies on this machine; None: its name in the grid will do.
 
     Raises:
-        ValueError: the grid's file is wrong.
-        Exception: what a run raised, after all other runs were done; a training that merely diverged is no such error.
+        ValueError: the grid's file is wrong, there is no such backbone, or `jobs` is below 1.
+        Exception: what a run raised, or why a task's data can't be used, after all other runs were done; a training
+            that merely diverged is no such error.
     """
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}; it must be at least 1, the number of runs side by side")
     file, grid = Path(file), read_grid(file)
     folder = file.with_suffix("")
     how = (folder, data_dir, device, backbone or grid["backbone"])
     failed, started, running, known = {}, set(), {}, {}
     with ExitStack() as pools, tqdm(desc=file.stem, bar_format=BAR) as bar:
+        left_out = _left_out(grid, _read_grown(folder, known), *how)
+        for (task, setting), error in left_out.items():
+            bar.write(f"left out: {task}, {setting}: {error}")
+            failed[f"all runs of {task}, {setting}"] = error
         pool = pools.enter_context(_pool(jobs, device))
         while True:
             lines = _read_grown(folder, known)
             done = {run_key(line["run"]) for line in lines}
             possible, bar.total = all_runs(grid, lines)
             open_ = [spec for spec in possible if run_key(spec) not in done]
+            open_ = [spec for spec in open_ if (spec["task"], spec["setting"]) not in left_out]
             for spec in [spec for spec in open_ if run_key(spec) not in started][: jobs - len(running)]:
                 started.add(run_key(spec))
                 try:
@@ -69,7 +78,9 @@ def run_grid(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 spec = running.pop(future)
                 if future.exception() is not None:
-                    failed[future] = spec
+                    failed[f"the run {', '.join(_like(spec))}, seed {spec['seed']}"] = future.exception()
+        if not failed and bar.n < bar.total:
+            bar.write("the other runs are being done by another process")
     if failed:  # all others are written by now
         raise _named(failed)
 
@@ -99,11 +110,20 @@ def _read_grown(folder: Path, known: dict[Path, tuple[int, list[dict]]]) -> list
     return [line for _, lines in known.values() for line in lines]
 
 
-def _named(failed: dict[Future, dict]) -> BaseException:
-    """The first error of some runs, with a note for each of them."""
-    error = next(iter(failed)).exception()
-    for future, spec in failed.items():
-        error.add_note(f"{future.exception()!r} in the run {', '.join(_like(spec))}, seed {spec['seed']}")
+def _left_out(grid: dict, lines: list[dict], folder: Path, data_dir: str | None, device: str, backbone: str) -> dict:
+    """What can't be run on the data that is there, and why (see `impossible`); nothing is read if all runs are done."""
+    done = {run_key(line["run"]) for line in lines}
+    open_ = [spec for spec in all_runs(grid, lines)[0] if run_key(spec) not in done]
+    if open_:
+        check_backbone(backbone)
+    return impossible(open_, lines, data_dir)
+
+
+def _named(failed: dict[str, BaseException]) -> BaseException:
+    """The first of some errors, with a note for each of them."""
+    error = next(iter(failed.values()))
+    for what, each in failed.items():
+        error.add_note(f"{type(each).__name__} in {what}: {str(each).splitlines()[0] if str(each) else ''}")
     return error
 
 
@@ -122,6 +142,7 @@ def _pool(jobs: int, device: str) -> ProcessPoolExecutor:
 def _start_worker(cores: int) -> None:
     torch.set_num_threads(cores)
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")  # peft's own business, once a run
+    warnings.filterwarnings("ignore", message=".*no training row has the label")  # said once, before the first run
     # A worker whose parent was killed would go on beside the next start.
     threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
@@ -162,6 +183,10 @@ def _main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--backbone", help="a folder that holds the grid's backbone on this machine")
     arguments = parser.parse_args()
+    try:
+        read_grid(arguments.grid)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     run_grid(arguments.grid, arguments.data_dir, arguments.jobs, arguments.device, arguments.backbone)
 
 

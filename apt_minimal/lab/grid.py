@@ -1,4 +1,4 @@
-"""A grid of runs: what its file may say, which runs it asks for, and which of them can be done by now.
+"""A grid of runs: which ones its file asks for, and which of them can be done by now (what it may say: `grid_checks`).
 
 The file (docs/results/minilm_cpu.toml is one) names a backbone, seeds, settings, tasks, and for each method the
 learning rates to try. Tables further down override the general ones: `[tasks.<name>.train]` for a
@@ -8,15 +8,14 @@ task, `[full.train]` and `[few_shot.train]` for settings with all of the data an
 import tomllib
 from dataclasses import asdict
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 from apt_minimal.lab.baselines import UNTRAINED, method_named
+from apt_minimal.lab.grid_checks import TABLES, check_plan, check_tables
 from apt_minimal.lab.lines import main_score, run_key
 from apt_minimal.lab.protocol import chooser, shots
 from apt_minimal.lab.training import TrainConfig
-
-KEYS = {"backbone", "seeds", "settings", "tasks", "prefix_length", "train", "search", "methods", "full", "few_shot"}
-TABLES = ("train", "search", "methods")
 
 
 def read_grid(file: str | Path) -> dict:
@@ -28,21 +27,16 @@ def read_grid(file: str | Path) -> dict:
     file = Path(file)
     try:
         grid = {"prefix_length": 16, "full": {}, "few_shot": {}} | tomllib.loads(file.read_text(encoding="utf-8"))
-        if wrong := (grid.keys() - KEYS) or (KEYS - grid.keys()):
-            what = "unknown" if wrong & grid.keys() else "missing"
-            raise ValueError(f"{what}: {', '.join(sorted(wrong))}; a grid has {', '.join(sorted(KEYS))}")
-        for task, table in [*grid["tasks"].items(), *((name, grid[name]) for name in ("full", "few_shot"))]:
-            if unknown := table.keys() - {*TABLES, "prefix_length"}:
-                raise ValueError(f"{task} has {', '.join(unknown)}; it may have prefix_length, {', '.join(TABLES)}")
-        for task in grid["tasks"]:
-            for setting in grid["settings"]:
-                shots(setting)
-                plan = _plan(grid, task, setting)
-                if idle := [m for m, rates in plan["methods"].items() if m not in UNTRAINED and not rates]:
-                    raise ValueError(f"{', '.join(idle)} has no learning rate; give one, or several to choose from")
-                # made only to be checked
-                _searches(grid, task, setting), _finals(grid, task, setting, dict.fromkeys(plan["methods"], 1.0))
-    except (ValueError, TypeError, KeyError) as error:
+        check_tables(grid)
+        for task, setting in product(grid["tasks"], grid["settings"]):
+            check_plan(plan := _plan(grid, task, setting))
+            # made only to be checked
+            _finals(grid, task, setting, dict.fromkeys(plan["methods"], 1.0))
+            try:
+                _searches(grid, task, setting)
+            except ValueError as error:
+                raise ValueError(f"in a search of {task}, {setting}: {error}") from error
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{file}: {error}") from error
     return grid
 

@@ -3,6 +3,8 @@
 Scores are in per cent, differences in points. Intervals hold for other seeds and other examples (see `intervals`).
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -83,7 +85,8 @@ def load_recording(name: str | Path) -> Recording:
 
     Raises:
         FileNotFoundError: no such grid.
-        ValueError: a line's score is not what its prediction file gives; the message names the line.
+        ValueError: a line's score is not what its prediction file gives, or a task's lines were made with different
+            data; the message names them.
     """
     file = Path(name) if Path(name).suffix == ".toml" else RESULTS / f"{name}.toml"
     if not file.is_file():
@@ -94,7 +97,13 @@ def load_recording(name: str | Path) -> Recording:
     lines = [line for line in lines if run_key(line["run"]) in asked]
     for line in lines:
         _check(line, read_predictions(folder / f"{line['run']['task']}.jsonl", line)["counts"])
+    _check_same_data(lines, folder)
     return Recording(grid, folder, lines)
+
+
+def _known(what: str, given: str, there_are: Iterable[str]) -> None:
+    if given not in (there_are := list(there_are)):
+        raise ValueError(f"there is no {what} {given!r} here; there are {', '.join(dict.fromkeys(there_are))}")
 
 
 def score_table(recording: Recording, setting: str = "full") -> pd.DataFrame:
@@ -106,7 +115,11 @@ def score_table(recording: Recording, setting: str = "full") -> pd.DataFrame:
     which is optimistic; "test" at the epoch that was chosen; "alpha spread", the largest standard deviation of α across
     inputs, mean over seeds; "rate" and "edge", the learning rate and whether it was the lowest or highest that was
     tried; "seeds", how many are done; "trained" parameters; "minutes" a run.
+
+    Raises:
+        ValueError: the grid has no such setting.
     """
+    _known("setting", setting, recording.grid["settings"])
     rows, split = [], counted(setting)
     for task in recording.grid["tasks"]:
         majority = [main_score(line, split) for line in recording.of(task, setting, "majority")]
@@ -125,8 +138,14 @@ def difference_table(
     Columns: "difference", "low" and "high" of its 95 % interval, the "seeds" in common, and in "verdict" what can be
     said; "no difference seen" always with the smallest one that such a design detects in four of five cases. The split
     is the one that counts in the setting, unless another is named.
+
+    Raises:
+        ValueError: the grid has no such setting or method, or there is no such split.
     """
-    rows, split = [], split or counted(setting)
+    _known("setting", setting, recording.grid["settings"])
+    _known("method", method, (m for task in recording.grid["tasks"] for m in methods_of(recording.grid, task, setting)))
+    _known("split", split := split or counted(setting), ("held_out", "dev", "dev_best", "test"))
+    rows = []
     for task in recording.grid["tasks"]:
         ours = recording.counts(task, setting, method, split)
         for other in methods_of(recording.grid, task, setting):
@@ -223,6 +242,8 @@ def verdict(difference: Interval) -> str:
     """What an interval of a difference says, in words."""
     if difference.sees_difference:
         return "higher" if difference.mean > 0 else "lower"
+    if difference.low == difference.high:  # a constant answer in both, say: not a design of infinite precision
+        return "no difference at all: every example scores the same in both"
     return f"no difference seen; {100 * difference.detectable:.1f} points would have been"
 
 
@@ -253,6 +274,16 @@ def _row(recording: Recording, task: str, setting: str, method: str, rates: list
 
 def _cell(run: dict) -> tuple:
     return run["task"], run["setting"], run["method"], run["purpose"]
+
+
+def _check_same_data(lines: list[dict], folder: Path) -> None:
+    made_with = {}
+    for line in lines:
+        made_with.setdefault(line["run"]["task"], Counter())[line["data_sha256"][:12]] += 1
+    for task, hashes in made_with.items():
+        if len(hashes) > 1:
+            found = ", ".join(f"{count} with {sha256}…" for sha256, count in hashes.items())
+            raise ValueError(f"lines in {folder / task}.jsonl were made with different data (SHA-256: {found})")
 
 
 def _check(line: dict, counts: dict[str, list]) -> None:

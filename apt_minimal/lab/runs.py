@@ -123,9 +123,12 @@ def load(name: str, backbone: str, data_dir: str | None) -> Task:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(embedded_backbone() if backbone == EMBEDDED else backbone)
-    # never "auto", which would fall back on a sample that only looks like the task
-    source = "folder" if data_dir or os.environ.get("APT_DATA") else "hub"
-    return load_task(name, tokenizer, source=source, data_dir=data_dir)
+    return load_task(name, tokenizer, source=source(data_dir), data_dir=data_dir)
+
+
+def source(data_dir: str | None) -> str:
+    """Where rows come from: never "auto", which would fall back on a sample that only looks like the task."""
+    return "folder" if data_dir or os.environ.get("APT_DATA") else "hub"
 
 
 def finished_line(spec: dict, data_dir: str | None, device: str, backbone: str, checkpoint=None) -> tuple[dict, dict]:

@@ -28,7 +28,8 @@ def few_shot(task: Task, k: int, seed: int) -> Task:
         ValueError: there are fewer than 2 k training examples, or k is too small to hold every label.
     """
     if not 0 < 2 * k <= len(task.train):
-        raise ValueError(f"k is {k}; {task.name} has {len(task.train)} training examples, and 2 k are drawn")
+        there = f"{task.name} has {len(task.train)} training examples"
+        raise ValueError(f"k is {k}; {there}, of which 2 k are drawn: k may be 1 to {len(task.train) // 2}")
     rng = random.Random(seed)
     for _ in range(DRAWS):
         drawn = rng.sample(task.train, 2 * k)
@@ -36,7 +37,9 @@ def few_shot(task: Task, k: int, seed: int) -> Task:
         if task.kind == "token" or _labels(train) == _labels(validation) == _labels(task.train):
             where = f"{task.source}; {k} training and {k} development examples, drawn with seed {seed}"
             return replace(task, train=train, validation=validation, test=task.validation, source=where)
-    raise ValueError(f"k is {k}; in {DRAWS} draws one of {task.name}'s {len(_labels(task.train))} labels was missing")
+    raise ValueError(
+        f"k is {k}; in {DRAWS} draws one of {task.name}'s {len(_labels(task.train))} labels was missing: draw more"
+    )
 
 
 def hold_out(task: Task, seed: int) -> Task:

@@ -1,5 +1,6 @@
 """What a task is: examples, made into tensors for a backbone, and predictions, made into a score."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,13 +117,26 @@ def load_task(
         FileNotFoundError: no such task; the message says where was looked and what would do.
         ValueError: a malformed row, or rows that don't make one task; the message names place and fault.
     """
+    short, rows, where = load_reshaped(name, source, data_dir)
+    if source == "auto":
+        print(f"{name}: from the {where}")
+    every = [row for split in SPLITS for row in rows[split]]
+    kind, labels = every[0]["kind"], label_names(short, every)
+    encoded = {split: _encode(rows[split], kind, labels, tokenizer, max_length) for split in SPLITS}
+    metric = "f1" if kind == "token" else "accuracy"
+    return Task(short, kind, labels, **encoded, source=where, metric=metric, pad_token_id=tokenizer.pad_token_id)
+
+
+def load_reshaped(name: str, source: str, data_dir: str | Path | None) -> tuple[str, dict[str, list[dict]], str]:
+    """A task's name, its rows by split (see `reshape`), and where they come from. Arguments and errors: `load_task`.
+
+    Warns where a row of another split has a label that no training row has: often a typing error.
+    """
     try:
         rows, where = load_rows(name, source, data_dir)
     except FileNotFoundError as error:
         known = ", ".join([*LABELS, *ENTITY_TYPES])
         raise FileNotFoundError(f"{error}\nKnown names are {known}; of any other task {SHAPES}") from None
-    if source == "auto":
-        print(f"{name}: from the {where}")
     name = Path(name).stem if Path(name).suffix in ENDINGS else Path(name).name
     for split in SPLITS:
         for number, row in enumerate(rows[split]):
@@ -130,14 +144,19 @@ def load_task(
                 rows[split][number] = reshape(name, row)
             except (ValueError, TypeError, AttributeError) as error:
                 raise ValueError(f"{where}: {split}, row {number + 1}: {error}; the row is {str(row)[:100]}") from None
-    every = [row for split in SPLITS for row in rows[split]]
-    kind = every[0]["kind"]
-    if other := next((row["kind"] for row in every if row["kind"] != kind), None):
+    kind = rows["train"][0]["kind"]
+    if other := next((row["kind"] for split in SPLITS for row in rows[split] if row["kind"] != kind), None):
         raise ValueError(f"{where}: rows of kind {kind} and of kind {other}; a task has one kind")
-    labels = label_names(name, every)
-    encoded = {split: _encode(rows[split], kind, labels, tokenizer, max_length) for split in SPLITS}
-    metric = "f1" if kind == "token" else "accuracy"
-    return Task(name, kind, labels, **encoded, source=where, metric=metric, pad_token_id=tokenizer.pad_token_id)
+    if kind != "choice" and (new := _labels(rows["validation"] + rows["test"]) - _labels(rows["train"])):
+        warnings.warn(f"{name}: no training row has the label {' or '.join(sorted(new))}; others do", stacklevel=3)
+    return name, rows, where
+
+
+def _labels(rows: list[dict]) -> set[str]:
+    """The labels of some rows; for tokens the types of entities."""
+    if rows and rows[0]["kind"] == "token":
+        return {tag[2:] for row in rows for tag in row["ner_tags"] if tag != "O"}
+    return {row["label"] for row in rows}
 
 
 def _encode(rows: list[dict], kind: str, labels: list[str], tokenizer, max_length: int) -> list[dict]:

@@ -32,7 +32,7 @@ class TrainConfig:
         bf16: on a GPU, forward passes run in bfloat16; weights, gradients and the optimiser stay float32.
 
     Raises:
-        ValueError: no step, an empty batch, no patience, or more evaluations than steps.
+        ValueError: no step, an empty batch, no patience, more evaluations than steps, or a number of another kind.
     """
 
     learning_rate: float
@@ -47,6 +47,9 @@ class TrainConfig:
     bf16: bool = True
 
     def __post_init__(self):
+        for name in ("batch_size", "max_steps", "evaluations", "seed"):
+            if not isinstance(value := getattr(self, name), int):
+                raise ValueError(f"{name} is {value!r}; it must be a whole number")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience is {self.patience}; it must be at least 1, or None")
         if self.batch_size < 1 or not 1 <= self.evaluations <= self.max_steps:

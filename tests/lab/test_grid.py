@@ -270,12 +270,12 @@ def test_a_killed_process_costs_no_other_run_and_all_that_broke_are_named(grid, 
     monkeypatch.setattr(experiments, "_pool", lambda *_: Killed("majority"))
     with pytest.raises(BrokenProcessPool) as error:
         start(grid)
-    named = [f"BrokenProcessPool('killed') in the run mine, full, majority, final, seed {seed}" for seed in (1, 2)]
+    named = [f"BrokenProcessPool in the run mine, full, majority, final, seed {seed}: killed" for seed in (1, 2)]
     assert error.value.__notes__ == named
     assert purposes(read_lines(results(grid))) == [run for run in EVERY_RUN if run[1] != "majority"]
 
 
-def test_a_run_that_another_process_is_at_is_left_to_it(grid, start):
+def test_a_run_that_another_process_is_at_is_left_to_it(grid, start, capsys):
     pytest.importorskip("fcntl")
     start(grid)
     lines = read_lines(results(grid))
@@ -285,6 +285,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(grid, start):
     with subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True) as other:
         assert other.stdout.readline() == "mine\n"
         assert start(grid) == []
+        assert "the other runs are being done by another process" in capsys.readouterr().out
         other.kill()
     assert start(grid) == [lines[-1]["run"]]
 
@@ -303,6 +304,58 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(grid, start, interrupt, 
     start(grid)
     assert [line["resumed"] for line in read_lines(results(grid)) if "resumed" in line] == [True]
     assert stripped(read_lines(results(grid))) == stripped(expected)
+
+
+def test_changed_data_is_refused_before_a_run_and_nothing_is_written(grid, start, write):
+    start(grid)
+    lines = results(grid).read_text().splitlines(keepends=True)
+    results(grid).write_text("".join(lines[:-1]))
+    runs.load.cache_clear()
+    rows = [made_row("token", i) for i in range(42)]
+    write("mine", train=rows[:24], validation=rows[33:23:-1], test=rows[34:])  # the same, in another order
+    with pytest.raises(ValueError, match="is not what 7 finished runs of mine were made with"):
+        start(grid)
+    assert results(grid).read_text() == "".join(lines[:-1])
+
+
+def test_a_task_without_data_is_named_at_once_and_costs_no_other(grid, start, capsys):
+    grid.write_text(grid.read_text().replace("[tasks.mine]", "[tasks.nosuch]\n[tasks.mine]"))
+    with pytest.raises(FileNotFoundError, match="no rows for 'nosuch'") as error:
+        start(grid)
+    (note,) = error.value.__notes__  # none was started
+    assert note.startswith("FileNotFoundError in all runs of nosuch, full: no rows for 'nosuch'")
+    said = capsys.readouterr()
+    assert "left out: nosuch, full: no rows for 'nosuch'" in said.out
+    assert purposes(read_results(grid.with_suffix(""))) == EVERY_RUN
+
+
+def test_more_shots_than_there_are_examples_cost_that_setting_only(grid, start):
+    grid.write_text(grid.read_text().replace('settings = ["full"]', 'settings = ["13-shot", "full"]'))
+    with pytest.raises(ValueError, match="k is 13; mine has 24 training examples, .* k may be 1 to 12") as error:
+        start(grid)
+    (note,) = error.value.__notes__
+    assert note.startswith("ValueError in all runs of mine, 13-shot: k is 13")
+    assert purposes(read_results(grid.with_suffix(""))) == EVERY_RUN
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "owner/no-such-bert"])
+def test_a_backbone_that_is_nowhere_is_named_before_a_run(name, grid, start, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(experiments, "work", None)
+    with pytest.raises(ValueError, match=f"there is no backbone '{name}': it must be a folder with a config.json"):
+        start(grid, backbone=name)
+
+
+def test_no_runs_at_once_are_refused(grid, start):
+    with pytest.raises(ValueError, match="jobs is 0; it must be at least 1"):
+        start(grid, jobs=0)
+
+
+def test_the_command_names_a_wrong_grid_without_a_traceback(grid):
+    grid.write_text(grid.read_text().replace("seeds = [1, 2]", "seeds = [1, 1]"))
+    command = [sys.executable, "-m", "apt_minimal.lab.experiments", str(grid)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "seeds is [1, 1]" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_backbone_that_lies_elsewhere_keeps_the_grids_name(grid, start, backbone):

@@ -79,6 +79,24 @@ WRONG = {
     "batch_sise": ("batch_size = 16", "batch_sise = 16"),
     "batch_size is 0": ("batch_size = 16", "batch_size = 0"),
     "b has length": ("prefix_length = 8", "length = 8"),
+    r"\[train\] has max_stepz; it may have .*max_steps": ("batch_size = 16", "max_stepz = 16"),
+    r"\[search\] has max_stepz": ("max_steps = 20", "max_stepz = 20"),
+    "in a search of a, full: .*evaluations 30 and max_steps 20": ("max_steps = 20", "max_steps = 20\nevaluations = 30"),
+    "max_steps is 6.5": ("max_steps = 100", "max_steps = 6.5"),
+    r"seeds is \[\]": ("seeds = [1, 2]", "seeds = []"),
+    r"seeds is \[1, 1\]": ("seeds = [1, 2]", "seeds = [1, 1]"),
+    r"seeds is \['1'\]; it must be a list such as \[1, 2\]": ("seeds = [1, 2]", 'seeds = ["1"]'),
+    "settings is 'full'": ('settings = ["full", "16-shot"]', 'settings = "full"'),
+    r"the seeds of \[search\] is None": ("seeds = [0]\n", ""),
+    "apt is 0.01; it must be a list": ("apt = [1e-2, 3e-2]", "apt = 1e-2"),
+    r"apt is \['0.01', 0.1\]": ("apt = [1e-2, 3e-2]", 'apt = ["0.01", 0.1]'),
+    r"majority trains nothing .*: write majority = \[\]": (
+        "apt = [1e-2, 3e-2]",
+        "apt = [1e-2, 3e-2]\nmajority = [0.1]",
+    ),
+    r"more learning rates .* than others \(apt 2, lora 3\)": ("lora = [1e-3]", "lora = [1e-3, 1e-2, 1e-1]"),
+    "methods is .*; it must be a table": ("[methods]", "[[methods]]"),
+    "a.train is 3; it must be a table": ("[tasks.a]", "[tasks.a]\ntrain = 3"),
 }
 
 

@@ -45,6 +45,17 @@ def test_a_dot_in_a_folders_name_is_part_of_it(tmp_path, tokenizer):
     assert load_task(str(tmp_path / "rte.v2"), tokenizer).name == "rte.v2"
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_label_that_no_training_row_has_is_said(split, write, tokenizer):
+    text = [{"text": "a word", "label": label} for label in ("red", "blue")]
+    token = [{"tokens": ["Rome"], "ner_tags": [tag]} for tag in ("B-Loc", "O")]
+    for name, rows, new in (("colours", text, "bleu"), ("places", token, "Lok")):
+        other = [row | {"label": new} if "label" in row else row | {"ner_tags": [f"B-{new}"]} for row in rows[:1]]
+        folder = write(name, **{"train": rows, "validation": rows} | {split: rows + other})
+        with pytest.warns(UserWarning, match=f"{name}: no training row has the label {new}; others do"):
+            load_task(str(folder), tokenizer)
+
+
 def test_the_real_backbone_learns_a_sample_of_entities(minilm):
     task = load_task("conll2004", AutoTokenizer.from_pretrained(minilm), "sample", max_length=48)
     model = prepare(load_model(task, minilm), "apt")

@@ -73,7 +73,7 @@ def recording(tmp_path):
     runs = all_runs(read_grid(tmp_path / "grid.toml"), [])[0]
     runs = [run for run in runs if (run["task"], run["method"]) == ("mine", "apt")]
     for run, right in zip(runs, ([1, 1, 0, 0], [1, 1, 1, 0]), strict=True):
-        line = {"run": run, "metric": "accuracy", "dev": {"accuracy": sum(right) / 4}}
+        line = {"run": run, "metric": "accuracy", "dev": {"accuracy": sum(right) / 4}, "data_sha256": "1"}
         counts = {"dev": [[r, 1] for r in right]}
         write_line(tmp_path / "grid" / "mine.jsonl", line, {"predictions": {}, "counts": counts})
     return load_recording(tmp_path / "grid.toml")

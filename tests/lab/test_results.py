@@ -17,6 +17,7 @@ from apt_minimal.lab.results import (
     run_table,
     score_table,
     search_table,
+    verdict,
 )
 
 GRID = """
@@ -29,7 +30,7 @@ seeds = [0]
 max_steps = 20
 [methods]
 majority = []
-lora = [1e-3, 1e-2]
+lora = [1e-3, 3e-3, 1e-2]
 p_tuning_v2 = [1e-2]
 apt = [1e-2, 2e-2, 3e-2]
 [tasks.mine]
@@ -49,7 +50,7 @@ def file(tmp_path):
         for spec in all_runs(grid, lines)[0]:
             if (spec["task"], spec["purpose"]) != ("mine", purpose) or spec["method"] not in RIGHT:
                 continue
-            line = {"run": spec, "metric": "accuracy", "minutes": 2.0, "trained_parameters": 7}
+            line = {"run": spec, "metric": "accuracy", "minutes": 2.0, "trained_parameters": 7, "data_sha256": "1"}
             line["gates"] = {"alpha_spread": [[0.1, 0.2], [0.0, spec["seed"] / 10], [None, None]]}
             splits = {"search": ("held_out",), "final": ("dev", "dev_best")}[purpose]
             counts = {split: [[int(r), 1] for r in rng.random(200) < RIGHT[spec["method"]]] for split in splits}
@@ -57,7 +58,7 @@ def file(tmp_path):
                 counts = {"held_out": [[int(spec["train"]["learning_rate"] == CHOSEN[spec["method"]]), 1]]}
             line |= {split: {"accuracy": sum(r for r, _ in of) / len(of)} for split, of in counts.items()}
             if (purpose, spec["method"], spec["seed"]) == ("final", "lora", 3):
-                line, counts = {"run": spec, "metric": "accuracy", "failed": "nan", "minutes": 1.0}, {}
+                line, counts = {"run": spec, "failed": "nan", "minutes": 1.0, "data_sha256": "1"}, {}
             lines.append(line)
             write_line(tmp_path / "grid" / "mine.jsonl", line, {"predictions": {}, "counts": counts})
     return file
@@ -125,7 +126,13 @@ def few_shot_recording(folder):
             key, history = run_key(spec), scores[spec["train"]["learning_rate"]]
             if key in [run_key(line["run"]) for line in lines] or spec["method"] == "apt" and spec["seed"] == 8:
                 continue
-            line = {"run": spec, "metric": "accuracy", "held_out": {"accuracy": max(history)}, "minutes": 1.0}
+            line = {
+                "run": spec,
+                "metric": "accuracy",
+                "held_out": {"accuracy": max(history)},
+                "minutes": 1.0,
+                "data_sha256": "1",
+            }
             counts = {"held_out": [[round(4 * max(history)), 4]]}
             if spec["purpose"] == "final":
                 line["dev"], counts["dev"] = {"accuracy": 0.5}, [[1, 1], [0, 1]]
@@ -150,6 +157,32 @@ def test_a_line_that_its_predictions_contradict_is_named(file):
     results.write_text(results.read_text().replace('"dev": {"accuracy": 0.', '"dev": {"accuracy": 0.0', 1))
     with pytest.raises(ValueError, match=r"majority-\w+\.json\.gz gives a dev score of .*, the line says 0\.0"):
         load_recording(file)
+
+
+def test_lines_that_were_made_with_different_data_are_no_recording(file):
+    results = file.with_suffix("") / "mine.jsonl"
+    results.write_text(results.read_text().replace('"data_sha256": "1"', '"data_sha256": "2"', 1))
+    with pytest.raises(ValueError, match=r"mine.jsonl were made with different data \(SHA-256: 1 with 2…, \d+ with 1…"):
+        load_recording(file)
+
+
+@pytest.mark.parametrize(
+    "table, arguments, message",
+    [
+        (score_table, {"setting": "16-shot"}, "no setting '16-shot' here; there are full"),
+        (difference_table, {"setting": "fulll"}, "no setting 'fulll'"),
+        (difference_table, {"method": "aptt"}, "no method 'aptt' here; there are majority, lora, p_tuning_v2, apt"),
+        (difference_table, {"split": "devv"}, "no split 'devv' here; there are held_out, dev, dev_best, test"),
+    ],
+)
+def test_what_the_grid_has_not_is_no_missing_run(table, arguments, message, file):
+    with pytest.raises(ValueError, match=message):
+        table(load_recording(file), **arguments)
+
+
+def test_methods_that_score_alike_everywhere_are_not_called_a_precise_comparison(file):
+    counts = load_recording(file).counts("mine", "full", "apt", "dev")
+    assert verdict(difference_interval(counts, counts)) == "no difference at all: every example scores the same in both"
 
 
 def test_a_missing_grid_is_named():
