@@ -62,9 +62,10 @@ def run_grid(
             lines = _read_grown(folder, known)
             done = {run_key(line["run"]) for line in lines}
             possible, bar.total = all_runs(grid, lines)
-            open_ = [spec for spec in possible if run_key(spec) not in done]
-            open_ = [spec for spec in open_ if (spec["task"], spec["setting"]) not in left_out]
-            for spec in [spec for spec in open_ if run_key(spec) not in started][: jobs - len(running)]:
+            taken = done | started
+            open_ = [spec for spec in possible if (spec["task"], spec["setting"]) not in left_out]
+            open_ = [spec for spec in open_ if run_key(spec) not in taken]
+            for spec in open_[: jobs - len(running)]:
                 started.add(run_key(spec))
                 try:
                     future = pool.submit(work, spec, *how)
