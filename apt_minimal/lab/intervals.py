@@ -69,11 +69,24 @@ def difference_interval(counts: Counts, others: Counts) -> Interval:
     Raises:
         ValueError: no seed in common, or other numbers of examples.
     """
-    seeds = sorted(counts.keys() & others.keys())
-    both = _aligned({(i, seed): c[seed] for i, c in enumerate((counts, others)) for seed in seeds})
-    scores, influences = zip(*map(_influences, both), strict=True)
-    k = len(seeds)
-    return _interval(np.subtract(scores[:k], scores[k:]), np.subtract(influences[:k], influences[k:]))
+    return contrast_interval((1, counts), (-1, others))
+
+
+def contrast_interval(*terms: tuple[float, Counts]) -> Interval:
+    """A weighted sum of scores, paired; with weights 1, −1, −1 and 1 a difference of differences.
+
+    Args:
+        terms: weights, each with its counts, of which the seeds are used that all have.
+
+    Raises:
+        ValueError: no seed in common, or other numbers of examples.
+    """
+    seeds = sorted(set.intersection(*(set(counts) for _, counts in terms)))
+    every = _aligned({(i, seed): counts[seed] for i, (_, counts) in enumerate(terms) for seed in seeds})
+    scores, influences = (np.array(part) for part in zip(*map(_influences, every), strict=True))
+    weights, k = np.array([weight for weight, _ in terms]), len(seeds)
+    summed = [np.tensordot(weights, part.reshape(len(terms), k, *part.shape[1:]), 1) for part in (scores, influences)]
+    return _interval(*summed)
 
 
 def _aligned(counts: Counts) -> list[np.ndarray]:

@@ -1,10 +1,12 @@
 """Intervals over seeds and examples: coverage where the truth is known, and each part against another computation."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from apt_minimal.lab.intervals import difference_interval, score_interval
+from apt_minimal.lab.intervals import contrast_interval, difference_interval, score_interval
 
 RNG = np.random.default_rng
 
@@ -131,3 +133,16 @@ def test_seeds_on_other_examples_are_refused():
 def test_nothing_there_and_nothing_found_is_zero():
     found = score_interval({seed: [[0, 0], [0, 0]] for seed in (1, 2)})
     assert (found.mean, found.low, found.high) == (0, 0, 0)
+
+
+def test_a_contrast_of_accuracies_is_the_score_of_contrasted_examples():
+    rng = RNG(5)
+    each = [draws(rng, 5, 80, 0.1, 0.05).astype(float) for _ in range(4)]
+    found = contrast_interval(*((weight, accuracy(right)) for weight, right in zip((1, -1, -1, 1), each, strict=True)))
+    contrasted = each[0] - each[1] - each[2] + each[3]
+    assert astuple(found) == pytest.approx(astuple(score_interval(accuracy(contrasted))))
+
+
+def test_a_contrast_uses_the_seeds_that_all_have():
+    one, two, three = ({seed: [[seed, 1], [0, 1]] for seed in seeds} for seeds in ((1, 2, 3), (2, 3, 4), (3, 2)))
+    assert contrast_interval((1, one), (1, two), (1, three)).mean == pytest.approx(3 * (1.0 + 1.5) / 2)
