@@ -49,11 +49,11 @@ def run_grid(
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; it must be at least 1, the number of runs side by side")
     file, grid = Path(file), read_grid(file)
-    folder = file.with_suffix("")
-    how = (folder, data_dir, device, backbone or grid["backbone"])
+    folder, backbone = file.with_suffix(""), backbone or grid["backbone"]
+    how = (folder, data_dir, device, backbone)
     failed, started, running, known = {}, set(), {}, {}
     with ExitStack() as pools, tqdm(desc=file.stem, bar_format=BAR) as bar:
-        left_out = _left_out(grid, _read_grown(folder, known), *how)
+        left_out = _left_out(grid, _read_grown(folder, known), data_dir, backbone)
         for (task, setting), error in left_out.items():
             bar.write(f"left out: {task}, {setting}: {error}")
             failed[f"all runs of {task}, {setting}"] = error
@@ -111,7 +111,7 @@ def _read_grown(folder: Path, known: dict[Path, tuple[int, list[dict]]]) -> list
     return [line for _, lines in known.values() for line in lines]
 
 
-def _left_out(grid: dict, lines: list[dict], folder: Path, data_dir: str | None, device: str, backbone: str) -> dict:
+def _left_out(grid: dict, lines: list[dict], data_dir: str | None, backbone: str) -> dict[tuple[str, str], Exception]:
     """What can't be run on the data that is there, and why (see `impossible`); nothing is read if all runs are done."""
     done = {run_key(line["run"]) for line in lines}
     open_ = [spec for spec in all_runs(grid, lines)[0] if run_key(spec) not in done]

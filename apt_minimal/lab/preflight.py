@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from transformers import AutoConfig
-
 from apt_minimal.lab.checkpoint import rows_sha256
 from apt_minimal.lab.protocol import cut
 from apt_minimal.lab.runs import source
@@ -18,6 +16,8 @@ def check_backbone(backbone: str) -> None:
         ValueError: there is none.
         ModuleNotFoundError: the embedded one is not installed.
     """
+    from transformers import AutoConfig
+
     if backbone == EMBEDDED:
         embedded_backbone()
         return

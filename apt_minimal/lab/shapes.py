@@ -148,14 +148,20 @@ def label_names(name: str, rows: list[dict]) -> list[str]:
     """The labels of a task, in the order of their ids; for tokens "O" and then B- and I- of each type."""
     kind = rows[0]["kind"]
     if kind == "token":
-        seen = {tag[2:] for row in rows for tag in row["ner_tags"] if tag != "O"}
-        return ["O"] + [f"{place}-{type}" for type in ENTITY_TYPES.get(name, sorted(seen)) for place in "BI"]
+        return ["O"] + [f"{place}-{type}" for type in ENTITY_TYPES.get(name, sorted(labels_in(rows))) for place in "BI"]
     if kind == "choice":
         counts = {len(row["choices"]) for row in rows}
         if len(counts) > 1:
             raise ValueError(f"rows have {' and '.join(map(str, sorted(counts)))} choices; every row needs as many")
         return [f"choice{i}" for i in range(1, counts.pop() + 1)]
-    seen = {row["label"] for row in rows}
+    seen = labels_in(rows)
     if name not in LABELS and len(seen) < 2:
         raise ValueError(f"every row has the label {seen.pop()!r}; a task needs at least two labels")
     return LABELS.get(name) or sorted(seen, key=lambda label: (len(label), label) if label.isdigit() else (0, label))
+
+
+def labels_in(rows: list[dict]) -> set[str]:
+    """The labels that some rows have; for tokens the types of their entities."""
+    if rows and rows[0]["kind"] == "token":
+        return {tag[2:] for row in rows for tag in row["ner_tags"] if tag != "O"}
+    return {row["label"] for row in rows}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from apt_minimal.lab.entities import entity_scores
-from apt_minimal.lab.shapes import ENTITY_TYPES, LABELS, SHAPES, label_names, reshape
+from apt_minimal.lab.shapes import ENTITY_TYPES, LABELS, SHAPES, label_names, labels_in, reshape
 from apt_minimal.lab.sources import ENDINGS, SPLITS, load_rows
 
 IGNORE = -100  # the label that transformers' losses pass over
@@ -147,16 +147,9 @@ def load_reshaped(name: str, source: str, data_dir: str | Path | None) -> tuple[
     kind = rows["train"][0]["kind"]
     if other := next((row["kind"] for split in SPLITS for row in rows[split] if row["kind"] != kind), None):
         raise ValueError(f"{where}: rows of kind {kind} and of kind {other}; a task has one kind")
-    if kind != "choice" and (new := _labels(rows["validation"] + rows["test"]) - _labels(rows["train"])):
+    if kind != "choice" and (new := labels_in(rows["validation"] + rows["test"]) - labels_in(rows["train"])):
         warnings.warn(f"{name}: no training row has the label {' or '.join(sorted(new))}; others do", stacklevel=3)
     return name, rows, where
-
-
-def _labels(rows: list[dict]) -> set[str]:
-    """The labels of some rows; for tokens the types of entities."""
-    if rows and rows[0]["kind"] == "token":
-        return {tag[2:] for row in rows for tag in row["ner_tags"] if tag != "O"}
-    return {row["label"] for row in rows}
 
 
 def _encode(rows: list[dict], kind: str, labels: list[str], tokenizer, max_length: int) -> list[dict]:
