@@ -6,6 +6,7 @@ states that enter it and hands it over in the part of such a cache. No module is
 (eager or sdpa) is the host's, and, the cache being unknown to the model, no position is shifted.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ def attach(model: nn.Module, config: AptConfig) -> nn.Module:
         if prefix is not None:
             layer.add_module("prefix", prefix.to(layer.query.weight.device, model.dtype).train(layer.training))
             hooks.append(layer.register_forward_pre_hook(_hand_over_prefix, with_kwargs=True))
+            hooks.append(layer.register_forward_hook(_check_taken, with_kwargs=True))
     # On the backbone, so that a head put on top of it, or taken off, makes no difference.
     model.base_model.apt_attachment = _Attachment(config, frozen, hooks)
     return model
@@ -131,10 +133,11 @@ def record(model: nn.Module) -> Iterator[Record]:
         @torch.no_grad()
         def note(layer, args, kwargs, output):
             hidden_states = args[0]
-            alpha, scale = layer.prefix.gates(hidden_states, kwargs["past_key_values"].attention_mask)
+            cache = kwargs[cache_argument(layer)]
+            alpha, scale = layer.prefix.gates(hidden_states, cache.attention_mask)
             query = split_heads(layer.query(hidden_states), layer.num_attention_heads)
             key = split_heads(layer.key(hidden_states), layer.num_attention_heads)
-            key, _ = kwargs["past_key_values"].update(key, key)
+            key, _ = cache.update(key, key)
             length = key.shape[2] - hidden_states.shape[1]  # as handed over: a hook may have shortened the prefix
             seen.alpha[index], seen.scale[index] = alpha.clone(), scale.clone()
             seen.mass[index] = prefix_mass(query, key, length, kwargs["attention_mask"])
@@ -169,8 +172,10 @@ class _PrefixAsCache:
     prefix_key: Tensor  # [b, l, d]
     prefix_value: Tensor
     attention_mask: Tensor | None  # [b, n], what the gates saw
+    taken: bool = False
 
-    def update(self, key: Tensor, value: Tensor, *_) -> tuple[Tensor, Tensor]:
+    def update(self, key: Tensor, value: Tensor, *_, **__) -> tuple[Tensor, Tensor]:
+        self.taken = True
         # Under autocast P̂ is float32 where K is bfloat16.
         prefix = self.prefix_key.to(key.dtype), self.prefix_value.to(key.dtype)
         return prepend_prefix(key, value, None, *prefix)[:2]
@@ -178,7 +183,8 @@ class _PrefixAsCache:
 
 def _hand_over_prefix(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Before a self-attention runs: build its prefix and widen its mask by as many columns."""
-    if kwargs.get("past_key_values") is not None:
+    name = cache_argument(layer)
+    if kwargs.get(name) is not None:
         raise ValueError("an attached model takes no past_key_values: its prefix has their place")
     (hidden_states,), mask = args, kwargs.get("attention_mask")
     if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 4):
@@ -193,7 +199,21 @@ def _hand_over_prefix(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tupl
         # sdpa's masks are boolean and eager's are added to the scores: "may look" is True or 0.
         mask = F.pad(mask, (prefix_key.shape[1], 0), value=mask.dtype == torch.bool)
     cache = _PrefixAsCache(prefix_key, prefix_value, attention_mask)
-    return args, {**kwargs, "attention_mask": mask, "past_key_values": cache}
+    return args, {**kwargs, "attention_mask": mask, name: cache}
+
+
+def _check_taken(layer: nn.Module, args: tuple, kwargs: dict, output) -> None:
+    """After a self-attention has run: a prefix that it did not ask for would be missing from the output, unseen."""
+    if not kwargs[cache_argument(layer)].taken:
+        raise RuntimeError(
+            f"{type(layer).__name__} ignored the prefix that it was handed, so its output is the bare backbone's; "
+            "this version of transformers, or a replaced self-attention, does not take one"
+        )
+
+
+def cache_argument(layer: nn.Module) -> str:
+    """What this version of transformers calls the argument for earlier keys and values: it was renamed in 5.24."""
+    return "cache" if "cache" in inspect.signature(type(layer).forward).parameters else "past_key_values"
 
 
 def _boolean(mask: Tensor | None) -> Tensor | None:

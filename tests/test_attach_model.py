@@ -204,3 +204,26 @@ def test_a_head_with_another_backbone_name(attached, right_padded):
     model = attached(RobertaForTokenClassification, config_class=RobertaConfig, type_vocab_size=2, num_labels=5)
     assert model(**right_padded).logits.shape == (3, 9, 5)
     assert not any(p.requires_grad for n, p in model.roberta.named_parameters() if ".prefix." not in n)
+
+
+class _Deaf(torch.nn.Module):
+    """A self-attention of somebody's own, which takes any argument and no prefix."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.query = layer.query
+
+    def forward(self, hidden_states, *_, **__):
+        return hidden_states, None
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_an_attention_that_ignores_its_prefix_is_an_error_and_not_silence(tiny, right_padded, padded):
+    model = tiny()
+    for layer in model.encoder.layer:
+        layer.attention.self = _Deaf(layer.attention.self)
+    attach(model, AptConfig(4))
+    if not padded:
+        del right_padded["attention_mask"]
+    with pytest.raises(RuntimeError, match="_Deaf ignored the prefix"):
+        model(**right_padded)

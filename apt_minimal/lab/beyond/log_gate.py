@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from apt_minimal.attach import prefixes, self_attentions
+from apt_minimal.attach import cache_argument, prefixes, self_attentions
 from apt_minimal.prefix import AdaptivePrefix
 
 
@@ -83,7 +83,8 @@ def use_log_gates(model: nn.Module) -> nn.Module:
 
 def _add_log_alpha(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Take log α off the keys that `attach`'s hook has handed over, and put it into the mask."""
-    cache, mask = kwargs["past_key_values"], kwargs["attention_mask"]
+    name, mask = cache_argument(layer), kwargs["attention_mask"]
+    cache = kwargs[name]
     # log α for the prefix and 0 for the input's tokens, of every query and head: [b, 1, 1, l + n]
     bias = F.pad(cache.prefix_key[..., -1], (0, args[0].shape[1]))[:, None, None]
     if mask is None:  # no padding
@@ -93,4 +94,4 @@ def _add_log_alpha(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, 
     else:
         mask = mask + bias
     cache = replace(cache, prefix_key=cache.prefix_key[..., :-1])
-    return args, {**kwargs, "attention_mask": mask, "past_key_values": cache}
+    return args, {**kwargs, "attention_mask": mask, name: cache}

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from apt_minimal.attach import attach, detach, prefixes, self_attentions
+from apt_minimal.attach import attach, cache_argument, detach, prefixes, self_attentions
 from apt_minimal.prefix import AdaptivePrefix
 
 BETA, LOW, HIGH = 2 / 3, -0.1, 1.1  # temperature, and what (0, 1) is stretched to: the paper's values
@@ -131,7 +131,7 @@ def prune(model: nn.Module) -> nn.Module:
 
 def _add_log_gate(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Before a self-attention runs: turn its mask into one that is added to scores, log z on the prefix's columns."""
-    mask, given = kwargs["attention_mask"], kwargs["past_key_values"].prefix_key.shape[1]
+    mask, given = kwargs["attention_mask"], kwargs[cache_argument(layer)].prefix_key.shape[1]
     b, n, _ = args[0].shape
     z = layer.prefix.prune_gate(b)  # [b, l]
     if given == 0:  # a hook has removed the whole prefix
