@@ -20,7 +20,7 @@ OFFLINE = HF_HUB_OFFLINE=1
 .PHONY: course test lab editions format clean
 
 course: $(INSTALLED)
-	$(OFFLINE) $(BIN)/python -m apt_minimal.lab.course
+	$(OFFLINE) $(BIN)/python -m apt_minimal.course.run
 
 test: $(INSTALLED)
 	$(OFFLINE) $(BIN)/python -m pytest tests
@@ -30,7 +30,7 @@ lab: $(INSTALLED)
 	$(BIN)/python -m jupyter lab notebooks
 
 editions: $(INSTALLED)
-	$(BIN)/python -m apt_minimal.lab.editions
+	$(BIN)/python -m apt_minimal.course.editions
 
 format: $(INSTALLED)
 	$(BIN)/nb-clean clean --preserve-cell-metadata-field tags --preserve-cell-outputs --preserve-execution-counts notebooks

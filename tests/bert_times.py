@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from apt_minimal.lab.baselines import load_model, prepare
-from apt_minimal.lab.batches import predict
-from apt_minimal.lab.grid import all_runs, read_grid
-from apt_minimal.lab.protocol import cut
-from apt_minimal.lab.runs import load, method_of, train_config
-from apt_minimal.lab.training import train
+from apt_minimal.lab.data.protocol import cut
+from apt_minimal.lab.experiments.grid import all_runs, read_grid
+from apt_minimal.lab.experiments.run import load, method_of, train_config
+from apt_minimal.lab.methods.methods import load_model, prepare
+from apt_minimal.lab.train.batches import predict
+from apt_minimal.lab.train.loop import train
 
 SIZES = {
     "bert_base": {},

@@ -13,7 +13,7 @@ from nbval.plugin import find_comment_markers, find_metadata_tags
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from apt_minimal.lab import course
+from apt_minimal.course import run as course
 
 ROOT = Path(__file__).parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -8,7 +8,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from apt_minimal.lab import course, editions
+from apt_minimal.course import editions
+from apt_minimal.course import run as course
 
 ROOT = Path(__file__).parent.parent
 QUESTIONS = (ROOT / "docs/questions.md").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from einops import einsum, rearrange
 from torch import nn
 
+from apt_minimal import course as exercises
 from apt_minimal.attention import merge_heads, scaled_dot_product_attention, split_heads
-from apt_minimal.lab import exercises
 
 
 def soft(scores, dim=-1):

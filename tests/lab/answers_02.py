@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import einsum, rearrange, repeat
 from torch import nn
 
-from apt_minimal.lab import exercises
+from apt_minimal import course as exercises
 
 # 2.1: layer_norm(x, weight, bias, eps), [..., d]
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from einops import einsum, rearrange, reduce, repeat
 from torch import nn
 
+from apt_minimal import course as exercises
 from apt_minimal.attention import attention_weights, scaled_dot_product_attention
-from apt_minimal.lab import exercises
 
 
 def cut(p, query):

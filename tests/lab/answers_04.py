@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from einops import einsum, rearrange, repeat
 from torch import nn
 
+from apt_minimal import course as exercises
 from apt_minimal.attention import prefix_attention
 from apt_minimal.gates import TokenGate, mean_token
-from apt_minimal.lab import exercises
 
 # 4.1: token_gate(hidden_states, attention_mask, weight)
 

@@ -9,9 +9,9 @@ from einops import einsum, rearrange, repeat
 from torch import nn
 
 from apt_minimal import AdaptivePrefix, AptConfig
+from apt_minimal import course as exercises
 from apt_minimal.attention import merge_heads, prefix_attention, split_heads
 from apt_minimal.gates import first_token
-from apt_minimal.lab import exercises
 
 # 5.1: gated_prefix(hidden_first, weight, scale, key, value), [b, d], [l, d], [], [l, d], [l, d]
 

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import binom, norm
 from scipy.stats import t as student
 
-from apt_minimal.lab import exercises
+from apt_minimal import course as exercises
 
 # 10.1: disjoint_draw(n, k, seed)
 

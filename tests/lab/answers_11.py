@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import einsum, rearrange
 from scipy.stats import rankdata
 
-from apt_minimal.lab import exercises
+from apt_minimal import course as exercises
 
 # 11.1: attention_without(query, key, value, prefix_key, prefix_value, gone)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from einops import einsum
 
-from apt_minimal.lab.exercises import beyond as exercises
+from apt_minimal.course import lesson_12 as exercises
 
 # 12.1: log_gated_attention(query, key, value, prefix_key, prefix_value, alpha, mask)
 

@@ -12,9 +12,9 @@ from torch.nn.functional import one_hot
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from apt_minimal.lab import load_task
-from apt_minimal.lab.baselines import load_model, prepare
-from apt_minimal.lab.tasks import Task
-from apt_minimal.lab.training import TrainConfig, train
+from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.methods.methods import load_model, prepare
+from apt_minimal.lab.train.loop import TrainConfig, train
 
 NAMES, CITIES, COLOURS = ["anna", "bob", "clara jones", "dan"], ["paris", "london", "oslo"], ["red", "blue"]
 WORDS = ["anna", "bob", "jones", "paris", "london", "likes", "very", "the", "red", "blue", "is", "."]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from apt_minimal.lab.baselines import load_model
-from apt_minimal.lab.sources import EMBEDDED_SHA256, embedded_backbone
-from apt_minimal.lab.untrained import bag_of_words, majority
+from apt_minimal.lab.data.sources import EMBEDDED_SHA256, embedded_backbone
+from apt_minimal.lab.methods.methods import load_model
+from apt_minimal.lab.methods.untrained import bag_of_words, majority
 
 
 def tagged(text, tags):
@@ -118,7 +118,7 @@ def test_the_embedded_backbone_is_the_one_that_was_measured(minilm):
 
 
 def test_other_weights_under_the_embedded_backbones_name_are_refused(minilm, monkeypatch):
-    monkeypatch.setattr("apt_minimal.lab.sources.EMBEDDED_SHA256", "0" * 64)
+    monkeypatch.setattr("apt_minimal.lab.data.sources.EMBEDDED_SHA256", "0" * 64)
     with pytest.raises(ValueError, match=f"other weights than all-MiniLM-L6-v2's: SHA-256 {EMBEDDED_SHA256}"):
         embedded_backbone()
 

@@ -5,8 +5,8 @@ from itertools import islice
 import pytest
 import torch
 
-from apt_minimal.lab.tasks import Task
-from apt_minimal.lab.training import predict, shuffled_batches
+from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.train.loop import predict, shuffled_batches
 
 
 def examples(count):

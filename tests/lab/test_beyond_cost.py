@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from apt_minimal.lab.baselines import method_named
-from apt_minimal.lab.beyond import cost
-from apt_minimal.lab.results import RESULTS
+from apt_minimal.lab.experiments.tables import RESULTS
+from apt_minimal.lab.experiments import cost
+from apt_minimal.lab.methods.methods import method_named
 
 
 @pytest.fixture

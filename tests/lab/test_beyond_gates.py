@@ -14,8 +14,8 @@ from torch.autograd import grad
 from transformers import BertForSequenceClassification, BertModel
 
 from apt_minimal import AptConfig, Encoder, attach, detach, load_adapter, prefixes, record, save_adapter
-from apt_minimal.lab.beyond import attach_beside, use_log_gates, use_query_gates
-from apt_minimal.lab.importance import layer_effects, removed
+from apt_minimal.lab.methods import attach_beside, use_log_gates, use_query_gates
+from apt_minimal.lab.read.importance import layer_effects, removed
 
 IMPLEMENTATIONS = ["eager", "sdpa"]
 APT = AptConfig(5, prefix_dropout=0.0)
@@ -460,7 +460,7 @@ def test_layers_without_a_prefix_stay_as_they_are(tiny, right_padded):
 
 
 def test_effects_and_training_go_on_as_with_plain_apt(make_task, make_model, trained):
-    from apt_minimal.lab.training import TrainConfig, train
+    from apt_minimal.lab.train.loop import TrainConfig, train
 
     task = make_task("text")
     model = use_log_gates(use_query_gates(make_model(task)))

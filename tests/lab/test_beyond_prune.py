@@ -10,10 +10,10 @@ from torch import nn
 from transformers import BertForSequenceClassification, BertModel
 
 from apt_minimal import AptConfig, attach, detach, load_adapter, prefixes, record, save_adapter
-from apt_minimal.lab.baselines import Method
-from apt_minimal.lab.beyond import HardConcrete, penalised, penalty, prune, prune_gates, use_prune_gates
-from apt_minimal.lab.importance import layer_effects, token_effects
-from apt_minimal.lab.training import TrainConfig, train
+from apt_minimal.lab.methods import HardConcrete, penalised, penalty, prune, prune_gates, use_prune_gates
+from apt_minimal.lab.methods.methods import Method
+from apt_minimal.lab.read.importance import layer_effects, token_effects
+from apt_minimal.lab.train.loop import TrainConfig, train
 
 OPEN = [[1, 0, 1, 0, 1], [0, 0, 0, 0, 0], [0, 1, 1, 1, 1]]  # by layer and token
 CONFIGS = {

@@ -9,9 +9,9 @@ import transformers
 from torch import nn
 
 from apt_minimal import AptConfig, attach, prefixes, record
-from apt_minimal.lab.baselines import Method
-from apt_minimal.lab.beyond import UpperLayers, cache_below, penalised, prune, prune_gates, use_prune_gates
-from apt_minimal.lab.training import TrainConfig, predict, train
+from apt_minimal.lab.methods import UpperLayers, cache_below, penalised, prune, prune_gates, use_prune_gates
+from apt_minimal.lab.methods.methods import Method
+from apt_minimal.lab.train.loop import TrainConfig, predict, train
 
 LAYERS = range(4)  # of a model with layers 0, 1, 2; 3: the head
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from apt_minimal import AptConfig
-from apt_minimal.lab import checkpoint
-from apt_minimal.lab.baselines import Method
-from apt_minimal.lab.training import TrainConfig, train
+from apt_minimal.lab.methods.methods import Method
+from apt_minimal.lab.train import checkpoint
+from apt_minimal.lab.train.loop import TrainConfig, train
 
 
 def test_the_checkpoint_is_gone_at_the_end(fit, file):

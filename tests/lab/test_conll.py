@@ -6,7 +6,7 @@ import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB1, Entities
 
-from apt_minimal.lab.conll import read_conll
+from apt_minimal.lab.data.conll import read_conll
 
 # In CoNLL-2003's form: word, part of speech, chunk, entity; the third sentence has two neighbours of one type.
 IOB1_FILE = """-DOCSTART- -X- -X- O

@@ -7,7 +7,7 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2
 
-from apt_minimal.lab.entities import check_iob2, entities, entity_scores
+from apt_minimal.lab.data.entities import check_iob2, entities, entity_scores
 
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-creative-work", "I-creative-work"]
 SPELLED = {

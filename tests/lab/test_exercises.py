@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from apt_minimal.lab import exercises
-from apt_minimal.lab.entities import entities, entity_scores
+from apt_minimal import course as exercises
+from apt_minimal.lab.data.entities import entities, entity_scores
 
 LOWEST = torch.finfo(torch.float32).min
 

@@ -11,7 +11,7 @@ from einops import einsum, rearrange
 from torch import nn
 
 from apt_minimal.attention import scaled_dot_product_attention
-from apt_minimal.lab.exercises import attention as exercises
+from apt_minimal.course import lesson_01 as exercises
 
 INF = math.inf
 

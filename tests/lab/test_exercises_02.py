@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import nn
 
-from apt_minimal.lab.exercises import encoder as exercises
-from apt_minimal.lab.exercises.checking import difference
+from apt_minimal.course import lesson_02 as exercises
+from apt_minimal.course.checking import difference
 
 # --- 2.1
 

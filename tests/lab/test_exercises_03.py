@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import einsum, rearrange
 
 from apt_minimal import attention
-from apt_minimal.lab.exercises import prefix as exercises
+from apt_minimal.course import lesson_03 as exercises
 
 check_e1, check_mass = exercises.check_prefix_attention, exercises.check_prefix_mass
 check_undo, check_can = exercises.check_undo_prefix, exercises.check_can_a_prefix

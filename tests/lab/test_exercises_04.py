@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange, reduce
 
+from apt_minimal.course import lesson_04 as exercises
 from apt_minimal.gates import TokenGate, mean_token
-from apt_minimal.lab.exercises import token_gate as exercises
 
 gate, mean, prefix, remove, probe = (
     exercises.check_token_gate,

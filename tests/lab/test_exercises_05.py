@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from apt_minimal import AdaptivePrefix, AptConfig
 from apt_minimal.attention import merge_heads, prefix_attention, split_heads
-from apt_minimal.lab.exercises import layer_gate as exercises
+from apt_minimal.course import lesson_05 as exercises
 
 # 5.1
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from apt_minimal.lab.exercises import planted_gates as exercises
+from apt_minimal.course import lesson_06 as exercises
 
 ERROR, MATCH = exercises.check_relative_error, exercises.check_match_tokens
 CANONICAL, RECOVERABLE = exercises.check_canonical, exercises.check_recoverable

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, precision_score, recall_score
 
-from apt_minimal.lab.exercises import superglue as exercises
+from apt_minimal.course import lesson_08 as exercises
 
 F1, CHOICE, PICK = exercises.check_macro_f1, exercises.check_choice_accuracy, exercises.check_pick_scores
 DETECTABLE, PAIRED = exercises.check_detectable, exercises.check_paired_counts

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import binom, norm, t
 
-from apt_minimal.lab.exercises import few_shot as exercises
+from apt_minimal.course import lesson_10 as exercises
 
 # 10.1
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import kendalltau, pearsonr, rankdata, spearmanr
 
-from apt_minimal.lab.exercises import reading_gates as exercises
-from apt_minimal.lab.rankings import lengths_from
+from apt_minimal.course import lesson_11 as exercises
+from apt_minimal.lab.read.rankings import lengths_from
 
 # 11.1
 

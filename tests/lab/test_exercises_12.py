@@ -6,7 +6,7 @@ import answers_12 as answers
 import pytest
 import torch
 
-from apt_minimal.lab.exercises import beyond as exercises
+from apt_minimal.course import lesson_12 as exercises
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from apt_minimal.lab.sources import read_rows
+from apt_minimal.lab.data.sources import read_rows
 
 
 @pytest.fixture

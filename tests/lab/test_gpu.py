@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from apt_minimal.lab import runs
-from apt_minimal.lab.baselines import METHODS
-from apt_minimal.lab.batches import forward, predict
-from apt_minimal.lab.experiments import read_results, run_grid
-from apt_minimal.lab.runs import finished_line, repeatable
-from apt_minimal.lab.training import TrainConfig, train
+from apt_minimal.lab.experiments import run as runs
+from apt_minimal.lab.experiments.run import finished_line, repeatable
+from apt_minimal.lab.experiments.runner import read_results, run_grid
+from apt_minimal.lab.methods.methods import METHODS
+from apt_minimal.lab.train.batches import forward, predict
+from apt_minimal.lab.train.loop import TrainConfig, train
 
 GPU = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU found")

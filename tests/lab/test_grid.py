@@ -14,12 +14,13 @@ import pytest
 from conftest import made_row
 
 from apt_minimal.adapter import fingerprint
-from apt_minimal.lab import experiments, runs
-from apt_minimal.lab.baselines import load_model
-from apt_minimal.lab.experiments import minutes_left, read_results, run_grid
-from apt_minimal.lab.grid import best_rate
-from apt_minimal.lab.lines import read_lines, read_predictions, run_key
-from apt_minimal.lab.protocol import cut
+from apt_minimal.lab.data.protocol import cut
+from apt_minimal.lab.experiments import run as runs
+from apt_minimal.lab.experiments import runner as experiments
+from apt_minimal.lab.experiments.grid import best_rate
+from apt_minimal.lab.experiments.lines import read_lines, read_predictions, run_key
+from apt_minimal.lab.experiments.runner import minutes_left, read_results, run_grid
+from apt_minimal.lab.methods.methods import load_model
 
 GRID = """
 backbone = "{backbone}"

@@ -2,11 +2,11 @@
 
 import pytest
 
-from apt_minimal.lab.baselines import METHODS
-from apt_minimal.lab.experiments import read_results
-from apt_minimal.lab.grid import all_runs, methods_of, read_grid
-from apt_minimal.lab.lines import run_key
-from apt_minimal.lab.results import RESULTS
+from apt_minimal.lab.experiments.grid import all_runs, methods_of, read_grid
+from apt_minimal.lab.experiments.lines import run_key
+from apt_minimal.lab.experiments.runner import read_results
+from apt_minimal.lab.experiments.tables import RESULTS
+from apt_minimal.lab.methods.methods import METHODS
 
 GRID = """
 backbone = "b"

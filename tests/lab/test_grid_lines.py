@@ -10,12 +10,13 @@ import pytest
 from conftest import made_row
 
 from apt_minimal import AptConfig
-from apt_minimal.lab import runs, training
-from apt_minimal.lab.baselines import Method, method_named
-from apt_minimal.lab.grid import _spec, at_edge, best_rate
-from apt_minimal.lab.lines import claim, main_score, read_lines, write_line
-from apt_minimal.lab.protocol import cut, shots
-from apt_minimal.lab.training import History
+from apt_minimal.lab.data.protocol import cut, shots
+from apt_minimal.lab.experiments import run as runs
+from apt_minimal.lab.experiments.grid import _spec, at_edge, best_rate
+from apt_minimal.lab.experiments.lines import claim, main_score, read_lines, write_line
+from apt_minimal.lab.methods.methods import Method, method_named
+from apt_minimal.lab.train import loop as training
+from apt_minimal.lab.train.loop import History
 
 
 def line(rate, held_out, seed=0, **more):
@@ -53,7 +54,7 @@ def test_no_file_has_no_lines(tmp_path):
 
 def test_lines_that_processes_write_at_once_are_all_whole(tmp_path):
     script = """
-import sys; from pathlib import Path; from apt_minimal.lab.lines import write_line
+import sys; from pathlib import Path; from apt_minimal.lab.experiments.lines import write_line
 print("ready", flush=True), input()
 for i in range(100):
     spec = {"method": "m", "number": i, "who": sys.argv[2]}

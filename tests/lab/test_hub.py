@@ -10,9 +10,9 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from standin import hub
 
-from apt_minimal.lab.hub import HUB, ONTONOTES5_TAGS, load_hub_rows
-from apt_minimal.lab.shapes import ENTITY_TYPES, LABELS, reshape
-from apt_minimal.lab.sources import load_rows
+from apt_minimal.lab.data.hub import HUB, ONTONOTES5_TAGS, load_hub_rows
+from apt_minimal.lab.data.shapes import ENTITY_TYPES, LABELS, reshape
+from apt_minimal.lab.data.sources import load_rows
 
 SPLITS = ("train", "validation", "test")
 TEXT, NUMBER = Value("string"), Value("int32")
@@ -135,7 +135,7 @@ def write_all(root):
 def client(home, code, endpoint="http://127.0.0.1:9", offline="0"):
     """Run code in a process whose client knows no other hub and no other cache; gives all that it says."""
     places = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": offline}
-    program = f"import json\nfrom apt_minimal.lab.sources import HUB, load_rows\n{code}"
+    program = f"import json\nfrom apt_minimal.lab.data.sources import HUB, load_rows\n{code}"
     done = subprocess.run([sys.executable, "-c", program], env={**os.environ, **places}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

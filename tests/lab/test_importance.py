@@ -9,11 +9,11 @@ from transformers import BertModel
 
 from apt_minimal import AptConfig, Encoder, attach, prefixes, record
 from apt_minimal.attention import prefix_attention, prepend_prefix, scaled_dot_product_attention, split_heads
-from apt_minimal.lab.baselines import Method, load_model
-from apt_minimal.lab.importance import layer_effects, removed, scores_without, token_effects
-from apt_minimal.lab.rankings import lengths_from
-from apt_minimal.lab.reading import gated_norms, read_gates
-from apt_minimal.lab.training import predict
+from apt_minimal.lab.methods.methods import Method, load_model
+from apt_minimal.lab.read.gates import gated_norms, read_gates
+from apt_minimal.lab.read.importance import layer_effects, removed, scores_without, token_effects
+from apt_minimal.lab.read.rankings import lengths_from
+from apt_minimal.lab.train.loop import predict
 
 SEEDS = range(4)
 LAYER, TOKEN = 1, 2  # where something is planted

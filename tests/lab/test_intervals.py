@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from apt_minimal.lab.intervals import contrast_interval, difference_interval, score_interval
+from apt_minimal.lab.experiments.intervals import contrast_interval, difference_interval, score_interval
 
 RNG = np.random.default_rng
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from apt_minimal import AptConfig
-from apt_minimal.lab import training
-from apt_minimal.lab.baselines import Method
-from apt_minimal.lab.training import TrainConfig, predict, train
+from apt_minimal.lab.methods.methods import Method
+from apt_minimal.lab.train import loop as training
+from apt_minimal.lab.train.loop import TrainConfig, predict, train
 
 QUICK = TrainConfig(learning_rate=1e-2, batch_size=8, max_steps=8, evaluations=8)
 

@@ -7,7 +7,7 @@ import torch
 from transformers import DynamicCache
 
 from apt_minimal import prefixes
-from apt_minimal.lab.baselines import METHODS, load_model, method_named, prepare, sized
+from apt_minimal.lab.methods.methods import METHODS, load_model, method_named, prepare, sized
 
 PEFT_WARNING = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)

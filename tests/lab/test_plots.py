@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from apt_minimal.lab.grid import all_runs, read_grid
-from apt_minimal.lab.intervals import score_interval
-from apt_minimal.lab.lines import write_line
-from apt_minimal.lab.plots import (
+from apt_minimal.lab.experiments.grid import all_runs, read_grid
+from apt_minimal.lab.experiments.intervals import score_interval
+from apt_minimal.lab.experiments.lines import write_line
+from apt_minimal.lab.experiments.plots import (
     COLORS,
     MARKERS,
     _ordered,
@@ -18,8 +18,8 @@ from apt_minimal.lab.plots import (
     plot_training,
     smoothed,
 )
-from apt_minimal.lab.reading import GateReading
-from apt_minimal.lab.results import LABELS, label, load_recording
+from apt_minimal.lab.experiments.tables import LABELS, label, load_recording
+from apt_minimal.lab.read.gates import GateReading
 
 GRID = """
 backbone = "b"

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import spearmanr
 
 from apt_minimal import AptConfig
-from apt_minimal.lab.rankings import lengths_from, rank_agreement
+from apt_minimal.lab.read.rankings import lengths_from, rank_agreement
 
 NAN = float("nan")
 

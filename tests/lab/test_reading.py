@@ -6,8 +6,8 @@ from transformers import AutoTokenizer
 
 from apt_minimal import AptConfig, prefixes, record
 from apt_minimal.lab import load_task
-from apt_minimal.lab.baselines import Method, load_model, prepare
-from apt_minimal.lab.reading import gated_norms, read_gates, read_sentence
+from apt_minimal.lab.methods.methods import Method, load_model, prepare
+from apt_minimal.lab.read.gates import gated_norms, read_gates, read_sentence
 
 
 @pytest.fixture
@@ -166,12 +166,13 @@ def test_reading_is_done_in_eval_mode_and_leaves_the_mode_as_it_was(training, ma
 def test_the_mode_comes_back_after_an_error_and_after_a_sentence(training, make_task, make_model, tokenizer, interrupt):
     task = make_task()
     model = make_model(task).train(training)
+    hooks = sum(len(module._forward_hooks) for module in model.modules())
     read_sentence(model, tokenizer, "anna likes paris .")
     assert model.training is training
     interrupt(1)
     with pytest.raises(KeyboardInterrupt):
         read_gates(model, task, task.validation, batch_size=5)
-    assert model.training is training and not any(module._forward_hooks for module in model.modules())
+    assert model.training is training and sum(len(module._forward_hooks) for module in model.modules()) == hooks
 
 
 def test_a_model_without_prefixes_has_no_gates_to_read(make_task, make_model, backbone, tokenizer):

@@ -6,9 +6,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from apt_minimal.lab import load_task
-from apt_minimal.lab.entities import check_iob2
-from apt_minimal.lab.shapes import ENTITY_TYPES, reshape
-from apt_minimal.lab.sources import load_rows
+from apt_minimal.lab.data.entities import check_iob2
+from apt_minimal.lab.data.shapes import ENTITY_TYPES, reshape
+from apt_minimal.lab.data.sources import load_rows
 
 DATA = Path(__file__).parents[3] / "shared/data"
 SIZES = {

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from apt_minimal.lab.experiments import read_results
-from apt_minimal.lab.grid import all_runs, read_grid
-from apt_minimal.lab.intervals import difference_interval, score_interval
-from apt_minimal.lab.lines import main_score, run_key, write_line
-from apt_minimal.lab.plots import plot_scores
-from apt_minimal.lab.results import (
+from apt_minimal.lab.experiments.grid import all_runs, read_grid
+from apt_minimal.lab.experiments.intervals import difference_interval, score_interval
+from apt_minimal.lab.experiments.lines import main_score, run_key, write_line
+from apt_minimal.lab.experiments.plots import plot_scores
+from apt_minimal.lab.experiments.runner import read_results
+from apt_minimal.lab.experiments.tables import (
     LABELS,
     RESULTS,
     difference_table,

@@ -7,8 +7,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from apt_minimal.lab.shapes import LABELS, reshape
-from apt_minimal.lab.sources import SPLITS, load_rows
+from apt_minimal.lab.data.shapes import LABELS, reshape
+from apt_minimal.lab.data.sources import SPLITS, load_rows
 
 FIELDS = {
     "boolq": {"question", "passage", "label"},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from apt_minimal.lab.shapes import ENTITY_TYPES, LABELS, label_names, reshape
+from apt_minimal.lab.data.shapes import ENTITY_TYPES, LABELS, label_names, reshape
 
 
 def sequence(text, pair, label):

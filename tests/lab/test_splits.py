@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from apt_minimal.lab.protocol import cut
-from apt_minimal.lab.splits import few_shot, hold_out
+from apt_minimal.lab.data.protocol import cut
+from apt_minimal.lab.data.splits import few_shot, hold_out
 
 CUTS = {"few_shot": lambda task, seed: few_shot(task, 4, seed), "hold_out": hold_out}
 SIZES = {"few_shot": (4, 4), "hold_out": (22, 2)}  # of 24 training examples

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from apt_minimal import AptConfig, prefixes
-from apt_minimal.lab.baselines import Method
-from apt_minimal.lab.importance import layer_effects, scores_without
-from apt_minimal.lab.reading import read_gates
-from apt_minimal.lab.summary import OVER_TIME, READ, Readings, rounded
-from apt_minimal.lab.training import TrainConfig, train
+from apt_minimal.lab.methods.methods import Method
+from apt_minimal.lab.read.gates import read_gates
+from apt_minimal.lab.read.importance import layer_effects, scores_without
+from apt_minimal.lab.read.readings import OVER_TIME, READ, Readings, rounded
+from apt_minimal.lab.train.loop import TrainConfig, train
 
 LATER = {"learning_rate": 5e-2, "batch_size": 8, "max_steps": 6, "evaluations": 3}
 

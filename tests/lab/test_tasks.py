@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from apt_minimal.lab.tasks import IGNORE
+from apt_minimal.lab.data.tasks import IGNORE
 
 SENTENCE = {"tokens": ["Zurich", "\u200b", "likes", "anna", "Jones"], "ner_tags": ["B-LOC", "O", "O", "B-PER", "I-PER"]}
 SHORT = {"tokens": ["paris"], "ner_tags": ["B-LOC"]}

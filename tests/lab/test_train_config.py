@@ -2,7 +2,7 @@
 
 import pytest
 
-from apt_minimal.lab.training import History, TrainConfig
+from apt_minimal.lab.train.loop import History, TrainConfig
 
 CORNERS = [
     # warm-up, step, share of the learning rate; 100 steps

@@ -1,0 +1,68 @@
+"""Other cuts of a task: a few examples of it, or a part of the training data held back to choose the epoch with."""
+
+import random
+from dataclasses import replace
+
+from apt_minimal.lab.data.tasks import Task
+
+DRAWS = 1000  # how often `few_shot` draws before it says that k is too small
+
+
+def few_shot(task: Task, k: int, seed: int) -> Task:
+    """Draw k training and k other development examples from a task's training data.
+
+    The draw is plainly random, not stratified: k examples in all, not k for each label. Only where a label is missing
+    from one of the two sets it is drawn again, as nothing can be learned about a label that is not there. For kind
+    "token" nothing is asked for: 16 sentences can't hold every type of entity.
+
+    Args:
+        task: any task; its own splits stay as they are.
+        k: number of examples in each of the two sets.
+        seed: decides the draw; another seed gives another training set and another development set.
+
+    Returns:
+        The same task with the two sets as train and validation, and the whole validation split as test. (A test split
+        of the task's own is not used; it stays in `task.test`.)
+
+    Raises:
+        ValueError: there are fewer than 2 k training examples, or k is too small to hold every label.
+    """
+    if not 0 < 2 * k <= len(task.train):
+        there = f"{task.name} has {len(task.train)} training examples"
+        raise ValueError(f"k is {k}; {there}, of which 2 k are drawn: k may be 1 to {len(task.train) // 2}")
+    rng = random.Random(seed)
+    for _ in range(DRAWS):
+        drawn = rng.sample(task.train, 2 * k)
+        train, validation = drawn[:k], drawn[k:]
+        if task.kind == "token" or _labels(train) == _labels(validation) == _labels(task.train):
+            where = f"{task.source}; {k} training and {k} development examples, drawn with seed {seed}"
+            return replace(task, train=train, validation=validation, test=task.validation, source=where)
+    raise ValueError(
+        f"k is {k}; in {DRAWS} draws one of {task.name}'s {len(_labels(task.train))} labels was missing: draw more"
+    )
+
+
+def hold_out(task: Task, seed: int) -> Task:
+    """Hold back a tenth of the training data, so that what chooses the epoch is not what is reported.
+
+    Args:
+        task: any task; its own splits stay as they are.
+        seed: decides which tenth.
+
+    Returns:
+        The same task with nine tenths as train, the drawn tenth as validation, and the whole validation split as test.
+        (A test split of the task's own stays in `task.test`.)
+
+    Raises:
+        ValueError: there are fewer than 10 training examples.
+    """
+    tenth = len(task.train) // 10
+    if tenth == 0:
+        raise ValueError(f"{task.name} has {len(task.train)} training examples; a tenth can be held back from 10 on")
+    drawn = random.Random(seed).sample(task.train, len(task.train))
+    where = f"{task.source}; a tenth of the training data held back, drawn with seed {seed}"
+    return replace(task, train=drawn[tenth:], validation=drawn[:tenth], test=task.validation, source=where)
+
+
+def _labels(examples: list[dict]) -> set[int]:
+    return {example["label"] for example in examples}

@@ -1,0 +1,70 @@
+"""What a grid's file may say: each check names what was given and what would do."""
+
+from dataclasses import fields
+
+from apt_minimal.lab.methods.methods import UNTRAINED
+from apt_minimal.lab.train.loop import TrainConfig
+
+KEYS = {"backbone", "seeds", "settings", "tasks", "prefix_length", "train", "search", "methods", "full", "few_shot"}
+TABLES = ("train", "search", "methods")
+TRAIN = {field.name for field in fields(TrainConfig)} - {"learning_rate", "seed"} | {"epochs"}
+
+
+def check_tables(grid: dict) -> None:
+    """Check a grid's keys, and what kinds of things they hold.
+
+    Raises:
+        ValueError: a key is missing or unknown, or holds something of another kind.
+    """
+    if wrong := (grid.keys() - KEYS) or (KEYS - grid.keys()):
+        what = "unknown" if wrong & grid.keys() else "missing"
+        raise ValueError(f"{what}: {', '.join(sorted(wrong))}; a grid has {', '.join(sorted(KEYS))}")
+    _check_list("seeds", grid["seeds"], int)
+    _check_list("settings", grid["settings"], str)
+    for name in (*TABLES, "tasks", "full", "few_shot"):
+        _check_table(name, grid[name])
+    for where, table in [*grid["tasks"].items(), *((name, grid[name]) for name in ("full", "few_shot"))]:
+        _check_table(where, table)
+        if unknown := table.keys() - {*TABLES, "prefix_length"}:
+            raise ValueError(f"{where} has {', '.join(unknown)}; it may have prefix_length, {', '.join(TABLES)}")
+        for name in table.keys() & set(TABLES):
+            _check_table(f"{where}.{name}", table[name])
+
+
+def check_plan(plan: dict) -> None:
+    """Check what holds for one task in one setting, after all overriding.
+
+    Raises:
+        ValueError: an unknown argument of training, or learning rates that can't be searched or compared.
+    """
+    for name, allowed in (("train", TRAIN), ("search", TRAIN | {"seeds"})):
+        if unknown := plan[name].keys() - allowed:
+            raise ValueError(f"[{name}] has {', '.join(unknown)}; it may have {', '.join(sorted(allowed))}")
+    for method, rates in plan["methods"].items():
+        if method in UNTRAINED and rates != []:
+            raise ValueError(f"{method} trains nothing and has no learning rate: write {method} = []")
+        if method not in UNTRAINED:
+            if rates == []:
+                raise ValueError(f"{method} has no learning rate; give one, or several to choose from")
+            _check_list(method, rates, int, float)
+    searched = {method: len(rates) for method, rates in plan["methods"].items() if len(rates) > 1}
+    if len(set(searched.values())) > 1:
+        lengths = ", ".join(f"{method} {length}" for method, length in searched.items())
+        raise ValueError(
+            f"some methods have more learning rates to choose from than others ({lengths}), which favours them; "
+            "give each as many, or a single one, which is taken without a search"
+        )
+    if searched:
+        _check_list("the seeds of [search]", plan["search"].get("seeds"), int)
+
+
+def _check_list(name: str, values, *kinds: type) -> None:
+    fits = isinstance(values, list) and values and all(type(value) in kinds for value in values)
+    if not fits or len(set(values)) < len(values):
+        example = {int: "[1, 2]", str: '["full", "16-shot"]', float: "[1e-3, 1e-2]"}[kinds[-1]]
+        raise ValueError(f"{name} is {values!r}; it must be a list such as {example}, with nothing in it twice")
+
+
+def _check_table(name: str, value) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is {value!r}; it must be a table, [{name}]")

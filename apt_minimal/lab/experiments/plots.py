@@ -1,0 +1,207 @@
+"""One figure style for the whole course: one colour for each method, the same scales across panels."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from apt_minimal.lab.data.protocol import counted
+from apt_minimal.lab.experiments.grid import methods_of
+from apt_minimal.lab.experiments.intervals import Counts, score_interval
+from apt_minimal.lab.experiments.tables import LABELS, Recording, label
+from apt_minimal.lab.read.gates import GateReading
+
+# Okabe and Ito's colours for the main methods, told apart by colour-blind readers too; markers differ as well.
+COLORS = {
+    "majority": "#999999",
+    "bag_of_words": "#000000",
+    "head_only": "#56B4E9",
+    "full": "#009E73",
+    "lora": "#CC79A7",
+    "p_tuning_v2": "#E69F00",
+    "p_tuning_v2_shifted": "#B37A00",
+    "p_tuning_v2_plus": "#F5C75D",
+    "p_tuning_v2_star": "#A6761D",
+    "apt": "#0072B2",
+    "apt_no_token_gate": "#D55E00",
+    "apt_no_layer_gate": "#7A1E6C",
+    "apt_no_hidden_state": "#8C6D46",
+    "apt_mean_gate": "#332288",
+    "apt_query_gate": "#44AA99",
+    "apt_log_gate": "#882255",
+    "prefix_beside": "#117733",
+    "apt_pruned": "#999933",
+    "apt_upper": "#661100",
+}
+MARKERS = dict(zip(COLORS, "x+^sDv<>*o1pPh238Hd", strict=True))
+STYLE = {
+    "figure.dpi": 110,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def color(method: str) -> str:
+    """A method's colour, whatever prefix lengths stand behind an "@" in its name."""
+    return COLORS[method.partition("@")[0]]
+
+
+def marker(method: str) -> str:
+    """A method's marker, likewise."""
+    return MARKERS[method.partition("@")[0]]
+
+
+def use_style() -> None:
+    """Give every figure of a notebook the course's look."""
+    plt.rcParams.update(STYLE)
+
+
+def heatmap(axis, values, rows=None, columns=None, title="", low=0.0, high=1.0, digits: int | None = 2):
+    """Draw a matrix as coloured cells, the first row on top, each with its number in it.
+
+    Args:
+        axis: matplotlib axes.
+        values: [rows, columns], an array or a tensor.
+        rows, columns: labels of the ticks; None: counted from 1.
+        title: of the axes.
+        low, high: the values at the ends of the colour scale; None: the smallest and the largest of `values`.
+        digits: decimals of the numbers in the cells; None: no numbers.
+
+    Returns:
+        The image, for `figure.colorbar`.
+    """
+    values = np.asarray(values)
+    image = axis.imshow(values, vmin=low, vmax=high, cmap="cividis", aspect="auto")
+    for ticks, labels, count in ((axis.set_yticks, rows, len(values)), (axis.set_xticks, columns, values.shape[1])):
+        ticks(range(count), range(1, count + 1) if labels is None else labels)
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    axis.set_title(title)
+    if digits is not None:
+        for (row, column), value in np.ndenumerate(values):
+            shade = "black" if image.norm(value) > 0.6 else "white"
+            axis.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=shade)
+    return image
+
+
+def smoothed(values, window: int = 15) -> np.ndarray:
+    """Running mean over the last `window` values (fewer at the start)."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def plot_training(runs: Mapping[str, list[dict]], metric: str = "F1") -> Figure:
+    """Training loss (left) and development score (right) over the steps; thin lines are single seeds.
+
+    Args:
+        runs: for each method a list of histories, one a seed: dictionaries with "loss", "steps" and "scores".
+        metric: the score's name on the axis.
+    """
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True)
+        for method, histories in runs.items():
+            single = len(histories) == 1
+            for i, history in enumerate(histories):
+                look = {"color": color(method), "alpha": 1.0 if single else 0.45, "lw": 1.8 if single else 1.0}
+                steps = history.get("loss_every", 1) * np.arange(1, len(history["loss"]) + 1)
+                left.plot(steps, smoothed(history["loss"], max(1, 15 // history.get("loss_every", 1))), **look)
+                name = label(method) if i == 0 else None
+                right.plot(history["steps"], history["scores"], marker=marker(method), markersize=4, label=name, **look)
+        left.set(xlabel="step", ylabel="training loss (mean of 15 steps)", ylim=(0, None))
+        right.set(xlabel="step", ylabel=f"development {metric}", ylim=(0, None))
+        for line in right.legend(loc="lower right").get_lines():
+            line.set_alpha(1.0)
+    plt.close(figure)  # shown once, as a cell's value
+    return figure
+
+
+def plot_gates(reading: GateReading) -> Figure:
+    """α by layer and prefix token: its mean over inputs (left) and its spread across inputs (right)."""
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, axes = plt.subplots(1, 2, figsize=(9, 2.9), sharey=True)
+        panels = {
+            "mean of α over inputs": (reading.mean, 0.0, 1.0),
+            "spread of α across inputs": (reading.spread, 0, None),
+        }
+        for axis, (title, (values, low, high)) in zip(axes, panels.items(), strict=True):
+            image = axis.imshow(values.numpy(), aspect="auto", vmin=low, vmax=high, cmap="cividis", origin="lower")
+            layers, length = values.shape
+            axis.set(title=title, xlabel="prefix token", yticks=range(layers), yticklabels=range(1, layers + 1))
+            axis.set_xticks(range(0, length, max(1, length // 8)), range(1, length + 1, max(1, length // 8)))
+            figure.colorbar(image, ax=axis)
+        axes[0].set_ylabel("layer")
+    plt.close(figure)  # shown once, as a cell's value
+    return figure
+
+
+def plot_scores(recording: Recording, task: str, setting: str = "full", split: str | None = None) -> Figure:
+    """Each method's scores: a mark for each seed, a bar for the mean's 95 % interval over seeds and examples.
+
+    The split is the one that counts in the setting, unless another is named. Methods whose runs are missing say so.
+    """
+    split, asked = split or counted(setting), methods_of(recording.grid, task, setting)
+    methods = _ordered(asked)
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 0.42 * len(methods) + 0.9))
+        _draw_scores(axis, methods, {method: recording.counts(task, setting, method, split) for method in methods})
+        metric = next((line["metric"] for line in recording.lines if line["run"]["task"] == task), "score")
+        axis.set_xlabel(f"{split} {metric.replace('f1', 'F1')}, per cent")
+    plt.close(figure)  # shown once, as a cell's value
+    return figure
+
+
+def plot_tasks(recording: Recording, hurdles: Mapping[str, float], setting: str = "full") -> Figure:
+    """`plot_scores` for several tasks, one panel each, without the majority label.
+
+    Args:
+        recording: a grid's lines; methods of which no run is finished are left out.
+        hurdles: the tasks, each with the score that must be beaten, in per cent; a dashed line.
+        setting: of the runs.
+    """
+    asked = {method for task in hurdles for method in methods_of(recording.grid, task, setting)} - {"majority"}
+    methods = _ordered(m for m in asked if any(recording.of(task, setting, m) for task in hurdles))
+    columns = min(3, len(hurdles))
+    rows = math.ceil(len(hurdles) / columns)
+    with plt.rc_context(STYLE):
+        size = (9, rows * (0.3 * len(methods) + 0.8) + 0.3)
+        figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+        for axis, (task, hurdle) in zip(axes.flat, hurdles.items(), strict=False):
+            counts = {method: recording.counts(task, setting, method, counted(setting)) for method in methods}
+            _draw_scores(axis, methods, counts)
+            axis.axvline(hurdle, color="#666666", ls="--", lw=1.2)
+            axis.set_title(f"{task} (dashed: {hurdle:.1f})", fontsize=10)
+        for axis in axes.flat[len(hurdles) :]:
+            axis.remove()
+        figure.supxlabel(f"{counted(setting)} score, per cent", fontsize=10)
+    plt.close(figure)  # shown once, as a cell's value
+    return figure
+
+
+def _ordered(methods: Iterable[str]) -> list[str]:
+    """Methods as they stand in a figure from below: the last of `LABELS` first, shorter prefixes below longer ones."""
+    order = list(LABELS)
+    return sorted(methods, key=lambda method: (-order.index(method.partition("@")[0]), len(method), method))
+
+
+def _draw_scores(axis, methods: list[str], counts: Mapping[str, Counts]) -> None:
+    """One row for each method, from below: marks, bar, or that its runs are missing."""
+    for y, method in enumerate(methods):
+        look = {"color": color(method)}
+        if not counts[method]:
+            axis.text(0.02, y, "missing", transform=axis.get_yaxis_transform(), va="center", fontsize=8, **look)
+            continue
+        found = score_interval(counts[method])
+        values = [100 * score_interval({seed: of_seed}).mean for seed, of_seed in counts[method].items()]
+        axis.plot(values, [y] * len(values), marker(method), alpha=0.6, markersize=6, **look)
+        axis.plot([100 * found.low, 100 * found.high], [y - 0.25] * 2, lw=2.5, **look)
+    axis.set_yticks(range(len(methods)), [label(method) for method in methods])
+    axis.set_ylim(-0.7, len(methods) - 0.4)

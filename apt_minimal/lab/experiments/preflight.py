@@ -1,0 +1,77 @@
+"""A look at backbone and data before a grid's first run, so that what is wrong with them is said at once."""
+
+from collections.abc import Sequence
+
+from apt_minimal.lab.data.protocol import cut
+from apt_minimal.lab.data.sources import EMBEDDED, SPLITS, embedded_backbone
+from apt_minimal.lab.data.tasks import Task, load_reshaped
+from apt_minimal.lab.experiments.run import source
+from apt_minimal.lab.train.checkpoint import rows_sha256
+
+
+def check_backbone(backbone: str) -> None:
+    """See whether there is such a backbone.
+
+    Raises:
+        ValueError: there is none.
+        ModuleNotFoundError: the embedded one is not installed.
+    """
+    from transformers import AutoConfig
+
+    if backbone == EMBEDDED:
+        embedded_backbone()
+        return
+    try:
+        AutoConfig.from_pretrained(backbone)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"there is no backbone {backbone!r}: it must be a folder with a config.json, or a name that the hub knows "
+            f"({str(error).splitlines()[0]})"
+        ) from None
+
+
+def impossible(specs: Sequence[dict], lines: Sequence[dict], data_dir: str | None) -> dict[tuple[str, str], Exception]:
+    """Which tasks and settings can't be run on the data that is there, and why.
+
+    Args:
+        specs: the open runs.
+        lines: of the finished runs, which must have been made with the same data.
+        data_dir: as in `load_task`.
+    """
+    found = {}
+    for name in dict.fromkeys(spec["task"] for spec in specs):
+        seeds = {}
+        for spec in specs:
+            if spec["task"] == name:
+                seeds.setdefault(spec["setting"], set()).add(spec["seed"])
+        try:
+            task = _without_inputs(name, data_dir)
+            _check_same(task, [line for line in lines if line["run"]["task"] == name])
+        except (ValueError, OSError) as error:
+            found |= {(name, setting): error for setting in seeds}
+            continue
+        for setting, drawn_with in seeds.items():
+            try:
+                for seed in drawn_with:
+                    cut(task, setting, seed)
+            except ValueError as error:
+                found[name, setting] = error
+    return found
+
+
+def _without_inputs(name: str, data_dir: str | None) -> Task:
+    """A task that can be cut, but not trained on: nothing is encoded."""
+    name, rows, where = load_reshaped(name, source(data_dir), data_dir)
+    examples = {split: [{"row": row, "label": row.get("label")} for row in rows[split]] for split in SPLITS}
+    return Task(name, rows["train"][0]["kind"], [], **examples, source=where, metric="")
+
+
+def _check_same(task: Task, lines: list[dict]) -> None:
+    """See whether finished runs were made with these rows."""
+    now = rows_sha256(task.train, task.validation, task.test)
+    if others := [line for line in lines if line["data_sha256"] != now]:
+        raise ValueError(
+            f"{task.source} is not what {len(others)} finished runs of {task.name} were made with: its rows have the "
+            f"SHA-256 {now[:12]}…, theirs had {others[0]['data_sha256'][:12]}…. Bring the rows back, give the grid "
+            f"another name, or delete its {task.name}.jsonl to begin anew"
+        )

@@ -1,0 +1,191 @@
+"""Do every run of a grid that is not done yet: in parallel, resumable, one JSON line for each finished run.
+
+    python -m apt_minimal.lab.experiments.runner docs/results/minilm_cpu.toml --data-dir DATA --jobs 2
+
+Lines go to `<grid>/<task>.jsonl` beside the grid's file, predictions into folders there. Kill it whenever you like and
+start it again: what is finished stays, and a long run goes on from its last checkpoint.
+"""
+
+import argparse
+import os
+import threading
+import warnings
+from collections import defaultdict
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from apt_minimal.lab.experiments.grid import all_runs, read_grid
+from apt_minimal.lab.experiments.lines import claim, read_lines, run_key, write_line
+from apt_minimal.lab.experiments.preflight import check_backbone, impossible
+from apt_minimal.lab.experiments.run import finished_line
+
+# tqdm's own guess of the time left takes all runs to be alike; ours is in the postfix
+BAR = "{desc}: {n_fmt}/{total_fmt} runs |{bar}| {elapsed}{postfix}"
+
+
+def run_grid(
+    file: str | Path, data_dir: str | None = None, jobs: int = 1, device: str = "cpu", backbone: str | None = None
+) -> None:
+    """Do every run of a grid that is not done yet.
+
+    Args:
+        file: the grid, TOML (see `grid`).
+        data_dir: as in `load_task`.
+        jobs: runs side by side, each in a process of its own with its share of the cores.
+        device: "cpu" or "cuda".
+        backbone: where the grid's backbone lies on this machine; None: its name in the grid will do.
+
+    Raises:
+        ValueError: the grid's file is wrong, there is no such backbone, or `jobs` is below 1.
+        Exception: what a run raised, or why a task's data can't be used, after all other runs were done; a training
+            that merely diverged is no such error.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}; it must be at least 1, the number of runs side by side")
+    file, grid = Path(file), read_grid(file)
+    folder, backbone = file.with_suffix(""), backbone or grid["backbone"]
+    how = (folder, data_dir, device, backbone)
+    failed, started, running, known = {}, set(), {}, {}
+    with ExitStack() as pools, tqdm(desc=file.stem, bar_format=BAR) as bar:
+        left_out = _left_out(grid, _read_grown(folder, known), data_dir, backbone)
+        for (task, setting), error in left_out.items():
+            bar.write(f"left out: {task}, {setting}: {error}")
+            failed[f"all runs of {task}, {setting}"] = error
+        pool = pools.enter_context(_pool(jobs, device))
+        while True:
+            lines = _read_grown(folder, known)
+            done = {run_key(line["run"]) for line in lines}
+            possible, bar.total = all_runs(grid, lines)
+            taken = done | started
+            open_ = [spec for spec in possible if (spec["task"], spec["setting"]) not in left_out]
+            open_ = [spec for spec in open_ if run_key(spec) not in taken]
+            for spec in open_[: jobs - len(running)]:
+                started.add(run_key(spec))
+                try:
+                    future = pool.submit(work, spec, *how)
+                except BrokenProcessPool:  # a process that is killed, for want of memory say, takes its pool with it
+                    pool = pools.enter_context(_pool(jobs, device))
+                    future = pool.submit(work, spec, *how)
+                running[future] = spec
+            _show(bar, lines, possible, done, jobs)
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                spec = running.pop(future)
+                if future.exception() is not None:
+                    failed[f"the run {', '.join(_like(spec))}, seed {spec['seed']}"] = future.exception()
+        if not failed and bar.n < bar.total:
+            bar.write("the other runs are being done by another process")
+    if failed:  # all others are written by now
+        raise _named(failed)
+
+
+def work(spec: dict, folder: Path, data_dir: str | None, device: str, backbone: str) -> None:
+    """Do one run in a process of the pool and write it down, unless it is done or another process is at it."""
+    results, place = folder / f"{spec['task']}.jsonl", folder / "running" / run_key(spec)
+    with claim(place.with_suffix(".lock")) as ours:
+        if not ours or run_key(spec) in {run_key(line["run"]) for line in read_lines(results)}:
+            return
+        line, predictions = finished_line(spec, data_dir, device, backbone, place.with_suffix(".pt"))
+        write_line(results, line, predictions)
+        place.with_suffix(".pt").unlink(missing_ok=True)  # a training that diverged leaves one
+
+
+def read_results(folder: str | Path) -> list[dict]:
+    """The finished runs of a grid, task by task."""
+    return [line for file in sorted(Path(folder).glob("*.jsonl")) for line in read_lines(file)]
+
+
+def _read_grown(folder: Path, known: dict[Path, tuple[int, list[dict]]]) -> list[dict]:
+    """As `read_results`, but of the files only those are read that have grown since; `known` remembers the others."""
+    for file in folder.glob("*.jsonl"):
+        size = file.stat().st_size
+        if file not in known or known[file][0] != size:
+            known[file] = size, read_lines(file)
+    return [line for _, lines in known.values() for line in lines]
+
+
+def _left_out(grid: dict, lines: list[dict], data_dir: str | None, backbone: str) -> dict[tuple[str, str], Exception]:
+    """What can't be run on the data that is there, and why (see `impossible`); nothing is read if all runs are done."""
+    done = {run_key(line["run"]) for line in lines}
+    open_ = [spec for spec in all_runs(grid, lines)[0] if run_key(spec) not in done]
+    if open_:
+        check_backbone(backbone)
+    return impossible(open_, lines, data_dir)
+
+
+def _named(failed: dict[str, BaseException]) -> BaseException:
+    """The first of some errors, with a note for each of them."""
+    error = next(iter(failed.values()))
+    for what, each in failed.items():
+        error.add_note(f"{type(each).__name__} in {what}: {str(each).splitlines()[0] if str(each) else ''}")
+    return error
+
+
+def _pool(jobs: int, device: str) -> ProcessPoolExecutor:
+    cores = max(1, torch.get_num_threads() // jobs)
+    return ProcessPoolExecutor(
+        jobs,
+        get_context("spawn"),
+        _start_worker,
+        (cores,),
+        # On a CPU a new process for every run, so that its peak memory is its own; a GPU keeps account by itself.
+        max_tasks_per_child=1 if device == "cpu" else None,
+    )
+
+
+def _start_worker(cores: int) -> None:
+    torch.set_num_threads(cores)
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")  # peft's own business, once a run
+    warnings.filterwarnings("ignore", message=".*no training row has the label")  # said once, before the first run
+    # A worker whose parent was killed would go on beside the next start.
+    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+
+
+def _show(bar: tqdm, lines: list[dict], possible: list[dict], done: set, jobs: int) -> None:
+    """Show how many runs are done and how long the others will take, as far as runs like them tell."""
+    bar.n = sum(run_key(spec) in done for spec in possible)
+    left = minutes_left(lines, [spec for spec in possible if run_key(spec) not in done], bar.total - bar.n) / jobs
+    bar.set_postfix_str(f"about {int(left // 60)} h {int(left % 60)} min left" if lines else "")
+
+
+def minutes_left(lines: list[dict], open_: list[dict], count: int) -> float:
+    """Minutes of work in `count` runs, from what runs of the same task, method and purpose took, else all runs.
+
+    Args:
+        lines: of finished runs.
+        open_: specifications of those open runs that are known already.
+        count: all open runs, `open_` included.
+    """
+    took = defaultdict(list)
+    for line in lines:
+        for like in (_like(line["run"]), "any"):
+            took[like].append(line["minutes"])
+    mean = {like: sum(minutes) / len(minutes) for like, minutes in took.items()}
+    known = [mean.get(_like(spec), mean.get("any", 0.0)) for spec in open_]
+    return sum(known) + (count - len(open_)) * mean.get("any", 0.0)
+
+
+def _like(spec: dict) -> tuple:
+    return spec["task"], spec["setting"], spec["method"], spec["purpose"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Do every run of a grid that is not done yet.")
+    parser.add_argument("grid", help="a TOML file such as docs/results/minilm_cpu.toml")
+    parser.add_argument("--data-dir", help="the folder that holds <task>/<split>.jsonl (default: $APT_DATA)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--backbone", help="a folder that holds the grid's backbone on this machine")
+    arguments = parser.parse_args()
+    try:
+        read_grid(arguments.grid)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    run_grid(arguments.grid, arguments.data_dir, arguments.jobs, arguments.device, arguments.backbone)

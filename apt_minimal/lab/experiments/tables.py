@@ -1,0 +1,192 @@
+"""Tables of a grid, computed from its lines and prediction files alone; what is missing stands in the table.
+
+Scores are in per cent, differences in points. Intervals hold for other seeds and other examples (see `intervals`).
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pandas as pd
+
+from apt_minimal.lab.data.protocol import chooser, counted
+from apt_minimal.lab.experiments.grid import at_edge, chosen_rates, methods_of
+from apt_minimal.lab.experiments.intervals import Interval, difference_interval, score_interval
+from apt_minimal.lab.experiments.lines import main_score
+from apt_minimal.lab.experiments.recordings import LABELS, RESULTS, Recording, cell_of, label, load_recording
+from apt_minimal.lab.methods.methods import UNTRAINED
+
+__all__ = ["LABELS", "RESULTS", "Recording", "label", "load_recording"]
+__all__ += ["difference_table", "finished_table", "paper_scores", "run_table", "score_table", "search_table", "verdict"]
+SCORE_COLUMNS = ["task", "method", "majority", "dev", "low", "high", "dev_best", "test"]
+SCORE_COLUMNS += ["alpha spread", "rate", "edge", "seeds", "trained", "minutes"]
+
+
+def score_table(recording: Recording, setting: str = "full") -> pd.DataFrame:
+    """One row for each task and method that the grid asks for, run or not.
+
+    Columns: "majority", what the most frequent label scores on the split that counts in this setting ("test" if it is
+    "plain", else "dev"), "low" and "high", the 95 % interval of a method's score there; "dev", the development score
+    at the epoch that the held-out examples chose; "dev_best", the paper's rule, the best epoch's development score,
+    which is optimistic; "test" at the epoch that was chosen; "alpha spread", the largest standard deviation of α across
+    inputs, mean over seeds; "rate" and "edge", the learning rate and whether it was the lowest or highest that was
+    tried; "seeds", how many are done; "trained" parameters; "minutes" a run.
+
+    Raises:
+        ValueError: the grid has no such setting.
+    """
+    _known("setting", setting, recording.grid["settings"])
+    rows, split = [], counted(setting)
+    for task in recording.grid["tasks"]:
+        majority = [main_score(line, split) for line in recording.of(task, setting, "majority")]
+        for method, rates in methods_of(recording.grid, task, setting).items():
+            row = {"task": task, "method": label(method)}
+            row["majority"] = 100 * sum(majority) / len(majority) if majority else float("nan")
+            rows.append(row | _row(recording, task, setting, method, rates))
+    return pd.DataFrame(rows, columns=SCORE_COLUMNS).set_index(["task", "method"])
+
+
+def difference_table(
+    recording: Recording, setting: str = "full", method: str = "apt", split: str | None = None
+) -> pd.DataFrame:
+    """How much a method scores above each other one, task by task, paired by seed and example, in points.
+
+    Columns: "difference", "low" and "high" of its 95 % interval, the "seeds" in common, and in "verdict" what can be
+    said; "no difference seen" always with the smallest one that such a design detects in four of five cases. The split
+    is the one that counts in the setting, unless another is named.
+
+    Raises:
+        ValueError: the grid has no such setting or method, or there is no such split.
+    """
+    _known("setting", setting, recording.grid["settings"])
+    _known("method", method, (m for task in recording.grid["tasks"] for m in methods_of(recording.grid, task, setting)))
+    _known("split", split := split or counted(setting), ("held_out", "dev", "dev_best", "test"))
+    rows = []
+    for task in recording.grid["tasks"]:
+        ours = recording.counts(task, setting, method, split)
+        for other in methods_of(recording.grid, task, setting):
+            if other == method:
+                continue
+            theirs = recording.counts(task, setting, other, split)
+            seeds = len(ours.keys() & theirs.keys())
+            row = {"task": task, "other": label(other), "seeds": seeds}
+            if seeds < 2:
+                rows.append(row | {"verdict": f"missing: {seeds} seeds in common, two are needed"})
+                continue
+            found = difference_interval(ours, theirs)
+            numbers = {"difference": found.mean, "low": found.low, "high": found.high}
+            rows.append(row | {key: 100 * value for key, value in numbers.items()} | {"verdict": verdict(found)})
+    columns = ["task", "other", "difference", "low", "high", "seeds", "verdict"]
+    return pd.DataFrame(rows, columns=columns).set_index(["task", "other"])
+
+
+def finished_table(recording: Recording) -> pd.DataFrame:
+    """How many final runs of each method are finished, for each setting and task; as many as the grid's seeds are due.
+
+    Those that diverged don't count. A method that the grid doesn't ask for in a cell has NaN there.
+    """
+    rows = {}
+    for setting in recording.grid["settings"]:
+        for task in recording.grid["tasks"]:
+            methods = methods_of(recording.grid, task, setting)
+            rows[setting, task] = {label(m): len(recording.of(task, setting, m)) for m in methods}
+    return pd.DataFrame(rows.values(), index=pd.MultiIndex.from_tuples(rows, names=["setting", "task"]))
+
+
+def run_table(recording: Recording, setting: str) -> pd.DataFrame:
+    """One row for each final run that ended well: "task", "method" and "seed", and two scores.
+
+    "chose" is the best epoch's score on what chooses the epoch, "counts" that epoch's on the split that is reported.
+    """
+    rows = []
+    for task in recording.grid["tasks"]:
+        for method in methods_of(recording.grid, task, setting):
+            for line in recording.of(task, setting, method):
+                scores = [100 * main_score(line, split) for split in (chooser(setting), counted(setting))]
+                rows.append([task, method, line["run"]["seed"], *scores])
+    return pd.DataFrame(rows, columns=["task", "method", "seed", "chose", "counts"])
+
+
+def search_table(recording: Recording, setting: str) -> pd.DataFrame:
+    """One row for each task and method whose learning rate was searched and whose search is complete.
+
+    Columns: "rate" and "edge", what was chosen and whether it was the lowest or highest that was tried; "promised", the
+    score it was chosen for, a best of epochs, mean over the search's seeds; "swing", by how much that rate's score
+    changes from one epoch to the next, and "others' swing", the same for the rates that were not chosen.
+    """
+    rows = []
+    for task in recording.grid["tasks"]:
+        chosen = chosen_rates(recording.grid, task, setting, recording.lines)
+        for method, rates in methods_of(recording.grid, task, setting).items():
+            if len(rates) < 2 or method not in chosen:
+                continue
+            swings, promised = [[], []], []  # swings: of the chosen rate, of the others
+            for line in recording.of(task, setting, method, "search"):
+                scores, other = line["history"]["scores"], line["run"]["train"]["learning_rate"] != chosen[method]
+                swings[other] += [100 * abs(b - a) for a, b in pairwise(scores)]
+                promised += [] if other else [100 * main_score(line, chooser(setting))]
+            rate = {"rate": chosen[method], "edge": at_edge(rates, chosen[method])}
+            found = {"promised": promised, "swing": swings[0], "others' swing": swings[1]}
+            means = {name: sum(values) / len(values) if values else float("nan") for name, values in found.items()}
+            rows.append({"task": task, "method": label(method)} | rate | means)
+    columns = ["task", "method", "rate", "edge", "promised", "swing", "others' swing"]
+    return pd.DataFrame(rows, columns=columns).set_index(["task", "method"])
+
+
+def paper_scores(setting: str = "full", backbone: str = "BERT-base") -> pd.DataFrame:
+    """The paper's own figures from docs/results/paper.csv: one row for each task, one column for each method.
+
+    "status" says how sure we are of a figure. All of them are recalled: transcribed from memory, not checked against
+    the published PDF (APT without layer gate even is "about"). Averages are rows of their own ("superglue_average":
+    BoolQ, COPA, RTE, WiC, WSC; "ner_average": CoNLL-2003, CoNLL-2004, OntoNotes 5).
+
+    Raises:
+        ValueError: no figure for such a setting or backbone; the message names those that there are.
+    """
+    figures = pd.read_csv(RESULTS / "paper.csv")
+    wanted = figures[(figures["setting"] == setting) & (figures["backbone"] == backbone)]
+    if wanted.empty:
+        there_are = figures[["backbone", "setting"]].drop_duplicates().agg(", ".join, axis=1)
+        raise ValueError(f"the paper has no figures for {backbone}, {setting}; it has them for {'; '.join(there_are)}")
+    table = wanted.pivot(index="task", columns="method", values="score")
+    order = [method for method in LABELS if method in table]
+    table = table.loc[wanted["task"].drop_duplicates(), order].rename(columns=LABELS).rename_axis(columns=None)
+    return table.assign(status="recalled")
+
+
+def verdict(difference: Interval) -> str:
+    """What an interval of a difference says, in words."""
+    if difference.sees_difference:
+        return "higher" if difference.mean > 0 else "lower"
+    if difference.low == difference.high:  # a constant answer in both, say: not a design of infinite precision
+        return "no difference at all: every example scores the same in both"
+    return f"no difference seen; {100 * difference.detectable:.1f} points would have been"
+
+
+def _known(what: str, given: str, there_are: Iterable[str]) -> None:
+    if given not in (there_are := list(there_are)):
+        raise ValueError(f"there is no {what} {given!r} here; there are {', '.join(dict.fromkeys(there_are))}")
+
+
+def _row(recording: Recording, task: str, setting: str, method: str, rates: list[float]) -> dict:
+    """A method's part of a row in `score_table`; NaN stands for what is not there."""
+    lines, planned = recording.of(task, setting, method), len(recording.grid["seeds"])
+    failed = [line for line in recording.lines if "failed" in line]
+    diverged = sum(cell_of(line["run"]) == (task, setting, method, "final") for line in failed)
+    row = {"seeds": f"{len(lines)} of {planned}" + (f", {diverged} diverged" if diverged else "")}
+    if not lines:
+        return row | {"seeds": row["seeds"] + ": missing"}
+    for split in ("dev", "dev_best", "test"):
+        if counts := recording.counts(task, setting, method, split):
+            found = score_interval(counts)
+            row[split] = 100 * found.mean
+            if split == counted(setting):
+                row |= {"low": 100 * found.low, "high": 100 * found.high}
+    row["minutes"] = sum(line["minutes"] for line in lines) / len(lines)
+    if method in UNTRAINED:
+        return row
+    if gates := [line["gates"]["alpha_spread"] for line in lines if method.startswith("apt") and "gates" in line]:
+        # null where a layer has no prefix, or a shorter one
+        largest = [max(one for layer in spread for one in layer if one is not None) for spread in gates]
+        row["alpha spread"] = sum(largest) / len(gates)
+    rate = lines[0]["run"]["train"]["learning_rate"]
+    return row | {"rate": rate, "edge": at_edge(rates, rate), "trained": lines[0]["trained_parameters"]}

@@ -1,0 +1,217 @@
+"""A training loop to be read: batch, step, evaluate, stop, resume."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.train.batches import forward, predict, shuffled_batches
+from apt_minimal.lab.train.checkpoint import Checkpoint, copy, identity, restore
+
+__all__ = ["History", "TrainConfig", "forward", "predict", "train"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train: AdamW, the learning rate rising over the warm-up and then falling linearly to 0.
+
+    Args:
+        learning_rate: the highest.
+        batch_size: examples in a step.
+        max_steps: optimiser steps.
+        evaluations: how often the development set is scored, at equal distances.
+        patience: stop after so many evaluations in a row without a better score; None: never.
+        warmup: share of the steps in which the learning rate rises.
+        weight_decay: AdamW's.
+        max_grad_norm: gradients are scaled down to this norm.
+        seed: of the order of examples and of dropout.
+        bf16: on a GPU, forward passes run in bfloat16; weights, gradients and the optimiser stay float32.
+
+    Raises:
+        ValueError: no step, an empty batch, no patience, more evaluations than steps, or a number of another kind.
+    """
+
+    learning_rate: float
+    batch_size: int = 16
+    max_steps: int = 600
+    evaluations: int = 10
+    patience: int | None = None
+    warmup: float = 0.06
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    seed: int = 11
+    bf16: bool = True
+
+    def __post_init__(self):
+        for name in ("batch_size", "max_steps", "evaluations", "seed"):
+            if not isinstance(value := getattr(self, name), int):
+                raise ValueError(f"{name} is {value!r}; it must be a whole number")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience is {self.patience}; it must be at least 1, or None")
+        if self.batch_size < 1 or not 1 <= self.evaluations <= self.max_steps:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, evaluations {self.evaluations} and max_steps {self.max_steps}; "
+                "each must be at least 1, and evaluations at most max_steps"
+            )
+
+    def learning_rate_factor(self, step: int) -> float:
+        """The share of the highest learning rate that is used after `step` steps."""
+        warmup = round(self.warmup * self.max_steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        return (self.max_steps - step) / max(self.max_steps - warmup, 1)
+
+    def evaluation_steps(self) -> list[int]:
+        """The steps after which the development set is scored; the last step is one of them."""
+        return [round(self.max_steps * i / self.evaluations) for i in range(1, self.evaluations + 1)]
+
+
+@dataclass
+class History:
+    """What happened in training.
+
+    Attributes:
+        loss: the training loss of each step.
+        steps: the steps after which the development set was scored …
+        scores: … and its scores there, by the task's metric.
+        best_step: the step whose state was kept: the earliest of those with the best score (0: none was scored).
+        watched_scores: the scores of the watched examples at the same steps, where there are any …
+        watched_predictions: … and what was predicted for them at the earliest of their own best steps.
+        notes: what was noted at the same steps (see `train`).
+    """
+
+    loss: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    best_step: int = 0
+    watched_scores: list[float] = field(default_factory=list)
+    watched_predictions: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+
+    def add_score(self, step: int, score: float) -> bool:
+        """Note a score; returns whether it is the best so far."""
+        better = not self.scores or score > max(self.scores)
+        self.steps.append(step)
+        self.scores.append(score)
+        self.best_step = step if better else self.best_step
+        return better
+
+    def add_watched(self, score: float, predictions: list) -> None:
+        """Note the watched examples' score, and keep what was predicted if it is their best so far."""
+        if not self.watched_scores or score > max(self.watched_scores):
+            self.watched_predictions = predictions
+        self.watched_scores.append(score)
+
+    def evaluations_since_best(self) -> int:
+        """How many evaluations in a row brought no better score."""
+        return sum(step > self.best_step for step in self.steps)
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    config: TrainConfig,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    watch: Sequence[dict] = (),
+    checkpoint_seconds: float = 0,
+    at_evaluation: Callable[[], list] | None = None,
+) -> History:
+    """Train whatever requires gradients, and leave the model in the state that scored best on the development set.
+
+    The model is trained where it is: move it to a GPU first to train there. It ends in eval mode and in its best
+    state however training ends: at the last step, early, by an error or by an interrupt.
+
+    Args:
+        model: a transformers model with a head for the task.
+        task: `train` trains, `validation` chooses; `test` is not touched.
+        config: how.
+        checkpoint: a file, written after each evaluation and continued from if it exists, with the same result as
+            without the interruption; removed at the end.
+        progress: whether to show a progress bar.
+        watch: further examples that are scored at each evaluation, with no say in what is kept or when to stop.
+        checkpoint_seconds: write the checkpoint only where so much time has passed since the last one.
+        at_evaluation: called after each evaluation, to look at the model as it is then; the history keeps what it
+            returns, numbers in nested lists.
+
+    Raises:
+        FloatingPointError: the loss is no longer finite.
+        ValueError: nothing requires gradients, or the checkpoint belongs to another run.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trained:
+        raise ValueError("no parameter of this model requires gradients, so there is nothing to train")
+    optimizer = torch.optim.AdamW(trained.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_factor)
+    history, best = History(), copy(trained)
+    torch.manual_seed(config.seed)
+    run = {} if checkpoint is None else identity(model, task, watch) | asdict(config)
+    saved = Checkpoint(checkpoint, run, trained, optimizer, schedule, checkpoint_seconds)
+    if saved.exists():
+        progressed, best = saved.load()
+        history = History(**progressed)
+    bar = tqdm(total=config.max_steps, initial=len(history.loss), desc=task.name, disable=not progress)
+    model.train()
+    try:
+        for step in _steps(model, task, config, trained, optimizer, schedule, history, bar):
+            if _evaluate(model, task, watch, config, step, history):
+                best = copy(trained)
+            if at_evaluation is not None:
+                history.notes.append(at_evaluation())
+                model.train()  # whatever mode it was left in
+            bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, development {task.metric} {history.scores[-1]:.3f}")
+            if config.patience is not None and history.evaluations_since_best() >= config.patience:
+                break
+            saved.write(asdict(history), best)
+    finally:
+        bar.close()
+        restore(trained, best)
+        model.eval()
+    saved.remove()
+    return history
+
+
+def _steps(
+    model: nn.Module, task: Task, config: TrainConfig, trained: dict, optimizer, schedule, history: History, bar: tqdm
+) -> Iterator[int]:
+    """Go on training from where the history ends; stop and yield the step wherever an evaluation is due."""
+    done = len(history.loss)
+    batches = shuffled_batches(task.train, config.batch_size, config.seed, skip=done)
+    for step in range(done + 1, config.max_steps + 1):
+        loss = forward(model, task.collate(next(batches)), config.bf16).loss
+        if not loss.isfinite():
+            raise _diverged(f"the loss is {loss.item()}", step, config, history)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained.values(), config.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        history.loss.append(loss.item())
+        bar.update()
+        if step in config.evaluation_steps():
+            if not all(p.isfinite().all() for p in trained.values()):
+                raise _diverged("a trained parameter is not finite", step, config, history)
+            yield step
+
+
+def _evaluate(
+    model: nn.Module, task: Task, watch: Sequence[dict], config: TrainConfig, step: int, history: History
+) -> bool:
+    """Score the development set and what is watched; returns whether the development score is the best so far."""
+    score = task.score(predict(model, task, task.validation, bf16=config.bf16), task.validation)
+    better = history.add_score(step, score[task.metric])
+    if watch:
+        predictions = predict(model, task, watch, bf16=config.bf16)
+        history.add_watched(task.score(predictions, watch)[task.metric], predictions)
+    return better
+
+
+def _diverged(what: str, step: int, config: TrainConfig, history: History) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what} at step {step} of {config.max_steps}; try a learning rate below {config.learning_rate:g} "
+        f"(the model keeps its state after step {history.best_step})"
+    )
