@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from apt_minimal.lab.experiments.tables import RESULTS
 from apt_minimal.lab.experiments import cost
+from apt_minimal.lab.experiments.tables import RESULTS
 from apt_minimal.lab.methods.methods import method_named
 
 
