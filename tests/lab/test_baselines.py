@@ -1,6 +1,7 @@
 """Baselines without training by hand, and what is refused when a backbone is loaded."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_bag_of_words_takes_the_most_probable_choice(make_task):
 
 def test_bag_of_words_needs_no_test_labels(make_task):
     task = make_task("text")
-    hidden = [{**example, "label": None} for example in task.test]
+    hidden = [replace(example, label=None) for example in task.test]
     assert bag_of_words(task, hidden) == bag_of_words(task, task.test)
 
 

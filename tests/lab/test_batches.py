@@ -5,17 +5,17 @@ from itertools import islice
 import pytest
 import torch
 
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.train.loop import predict, shuffled_batches
 
 
 def examples(count):
     """Examples that know their number, with lengths that vary."""
-    return [{"number": i, "inputs": [{"input_ids": [1] * (3 + i * 7 % 23)}]} for i in range(count)]
+    return [Example({"number": i}, [{"input_ids": [1] * (3 + i * 7 % 23)}]) for i in range(count)]
 
 
 def numbers(batches, count):
-    return [[example["number"] for example in batch] for batch in islice(batches, count)]
+    return [[example.row["number"] for example in batch] for batch in islice(batches, count)]
 
 
 @pytest.mark.parametrize("count, size, in_epoch", [(12, 4, 3), (13, 4, 4), (3, 8, 1), (200, 5, 40)])
@@ -47,7 +47,7 @@ def test_torchs_seed_does_not():
 
 def test_similar_lengths_come_together():
     def padding(batches):
-        lengths = [[len(example["inputs"][0]["input_ids"]) for example in batch] for batch in batches]
+        lengths = [[len(example.inputs[0]["input_ids"]) for example in batch] for batch in batches]
         return sum(max(batch) * len(batch) - sum(batch) for batch in lengths)
 
     batches = list(islice(shuffled_batches(examples(64), 4, seed=1), 16))
@@ -57,16 +57,16 @@ def test_similar_lengths_come_together():
 
 def test_batches_are_not_sorted_by_length():
     batches = islice(shuffled_batches(examples(64), 4, seed=1), 16)
-    lengths = [len(batch[0]["inputs"][0]["input_ids"]) for batch in batches]
+    lengths = [len(batch[0].inputs[0]["input_ids"]) for batch in batches]
     assert lengths != sorted(lengths) and lengths != sorted(lengths, reverse=True)
 
 
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_predictions_come_in_the_order_of_the_examples(size, make_task, make_model, monkeypatch):
     task = make_task("text")
-    monkeypatch.setattr(Task, "decode", lambda task, logits, batch: [example["row"]["text"] for example in batch])
+    monkeypatch.setattr(Task, "decode", lambda task, logits, batch: [example.row["text"] for example in batch])
     model = make_model(task, "head_only")
-    assert predict(model, task, task.train, size) == [example["row"]["text"] for example in task.train]
+    assert predict(model, task, task.train, size) == [example.row["text"] for example in task.train]
 
 
 def test_logits_in_batches_equal_those_one_by_one(any_task, make_model, monkeypatch, close):

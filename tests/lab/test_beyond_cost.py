@@ -17,7 +17,7 @@ def tiny(monkeypatch, backbone):
 
 
 def test_made_inputs_are_half_as_long_up_to_as_long_as_said():
-    lengths = [len(example["inputs"][0]["input_ids"]) for example in cost.made_task(30).train]
+    lengths = [len(example.inputs[0]["input_ids"]) for example in cost.made_task(30).train]
     assert len(lengths) == 16 and (min(lengths), max(lengths)) == (15, 30) and lengths == sorted(lengths)
 
 
@@ -25,7 +25,7 @@ def test_made_inputs_are_half_as_long_up_to_as_long_as_said():
 def test_what_is_timed_trains_what_the_method_trains_and_nothing_else(method, first, tiny, make_model):
     task = cost.made_task(8)
     for example in task.train:
-        example["inputs"][0]["input_ids"] = [7] * len(example["inputs"][0]["input_ids"])
+        example.inputs[0]["input_ids"] = [7] * len(example.inputs[0]["input_ids"])
     model, batch, optimizer = cost.ready(method, task)
     assert model.training and ("hidden_states" in batch) is (first > 0)
     trained = [p for group in optimizer.param_groups for p in group["params"]]

@@ -156,12 +156,12 @@ def test_nothing_below_runs_and_memory_is_that_of_real_tokens(kind, make_task, m
     upper(**batch).loss.backward()
     assert "encoder.layer.2" in ran and not [n for n in ran if "embeddings" in n or "layer.0" in n or "layer.1" in n]
     examples = [*task.train, *task.validation, *task.test]
-    tokens = sum(len(one["input_ids"]) for example in examples for one in example["inputs"])
+    tokens = sum(len(one["input_ids"]) for example in examples for one in example.inputs)
     assert cached.nbytes == tokens * 32 * 8
-    stored = [s for split in (cached.train, cached.validation, cached.test) for one in split for s in one["states"]]
+    stored = [s for split in (cached.train, cached.validation, cached.test) for one in split for s in one.states]
     assert sum(s.untyped_storage().nbytes() for s in stored) == cached.nbytes
     assert not any(s.requires_grad for s in stored)
-    longest = max(len(one["input_ids"]) for example in task.train[:3] for one in example["inputs"])
+    longest = max(len(one["input_ids"]) for example in task.train[:3] for one in example.inputs)
     assert batch["hidden_states"].shape[-2:] == (longest, 32)
 
 
@@ -174,8 +174,8 @@ def test_states_are_those_of_eval_mode_and_the_model_is_left_as_it_was(make_task
     second = cache_below(model, task, 2)
     UpperLayers(model, 2)
     assert state.same(before, state(model))
-    assert same([e["states"] for e in first.train], [e["states"] for e in second.train])
-    assert "states" not in task.train[0] and isinstance(replace(first, train=first.train[:2]), type(first))
+    assert same([e.states for e in first.train], [e.states for e in second.train])
+    assert task.train[0].states is None and isinstance(replace(first, train=first.train[:2]), type(first))
 
 
 def test_record_sees_the_upper_layers_on_cached_states(make_task, make_both, close):

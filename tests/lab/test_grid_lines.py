@@ -101,7 +101,7 @@ def test_a_claim_is_held_once_and_given_back(tmp_path):
 
 
 def rows(examples):
-    return [json.dumps(example["row"]) for example in examples]
+    return [json.dumps(example.row) for example in examples]
 
 
 @pytest.mark.parametrize("kind", ["token", "pair"])

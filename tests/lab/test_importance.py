@@ -2,6 +2,7 @@
 
 import math
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 import torch
@@ -189,7 +190,7 @@ def test_effects_are_those_of_the_from_scratch_encoder(batch_size, kind, planted
 
 def test_each_choice_is_an_input(planted, close):
     task, model = planted(kind="choice")
-    apart = [{**example, "inputs": [one]} for example in task.validation for one in example["inputs"]]
+    apart = [replace(example, inputs=[one]) for example in task.validation for one in example.inputs]
     close(layer_effects(model, task, task.validation), layer_effects(model, task, apart, batch_size=1))
 
 

@@ -84,7 +84,7 @@ def test_gates_that_are_off_read_as_1(make_task, reading):
 def test_a_sentence_reads_as_the_example_made_of_it(kind, make_task, make_model, tokenizer, close):
     task = make_task(kind)
     model = shaken(make_model(task, Method(AptConfig((5, 0, 4))))).train()
-    row = task.validation[3]["row"]
+    row = task.validation[3].row
     texts = {"text": ("text",), "pair": ("text", "text_pair"), "token": ("tokens",), "choice": ("text",)}[kind]
     texts = [" ".join(row[name]) if name == "tokens" else row[name] for name in texts]
     texts += [row["choices"][0]] if kind == "choice" else []

@@ -26,7 +26,7 @@ def labelled(make_task, **counts):
     """A task whose training split has so many examples of each label."""
     task = make_task(rows=[{"text": label, "label": label} for label in counts])
     one = dict(zip(task.labels, task.train, strict=True))
-    return replace(task, train=[dict(one[label]) for label, count in counts.items() for _ in range(count)])
+    return replace(task, train=[replace(one[label]) for label, count in counts.items() for _ in range(count)])
 
 
 def test_sizes_and_that_all_comes_from_the_training_data_once(name, any_task):
@@ -59,12 +59,12 @@ def test_a_rare_label_is_in_both_sets_of_every_draw(make_task):
     task = labelled(make_task, common=60, rare=3)
     for seed in range(50):
         cut = few_shot(task, 4, seed)
-        assert {e["label"] for e in cut.train} == {e["label"] for e in cut.validation} == {0, 1}
+        assert {e.label for e in cut.train} == {e.label for e in cut.validation} == {0, 1}
 
 
 def test_draws_are_not_stratified(make_task):
     task = labelled(make_task, common=90, rare=30)
-    counts = Counter(Counter(e["label"] for e in few_shot(task, 16, seed).train)[1] for seed in range(300))
+    counts = Counter(Counter(e.label for e in few_shot(task, 16, seed).train)[1] for seed in range(300))
     mean = sum(count * times for count, times in counts.items()) / 300
     assert 3.6 < mean < 4.4 and len(counts) > 5  # 16 · 30 / 120 = 4, hypergeometric: sd 1.6
 

@@ -19,7 +19,7 @@ def labels_of(task, example):
 
 def test_each_words_label_lands_on_its_first_sub_token(make_task, tokenizer):
     task = make_task(rows=[SENTENCE])
-    pieces = tokenizer.convert_ids_to_tokens(task.train[0]["inputs"][0]["input_ids"])
+    pieces = tokenizer.convert_ids_to_tokens(task.train[0].inputs[0]["input_ids"])
     assert pieces == ["[CLS]", "z", "##u", "##r", "##i", "##c", "##h", "likes", "anna", "jones", "[SEP]"]
     assert labels_of(task, task.train[0]) == {1: "B-LOC", 7: "O", 8: "B-PER", 9: "I-PER"}
 
@@ -48,7 +48,7 @@ def test_a_word_that_is_cut_in_the_middle_keeps_its_label(make_task):
 def test_inputs_are_cut_to_max_length_for_every_kind(any_task, make_task):
     kind = any_task.name.removeprefix("my_")
     short = make_task(kind, max_length=6)
-    assert max(len(one["input_ids"]) for example in short.train for one in example["inputs"]) == 6
+    assert max(len(one["input_ids"]) for example in short.train for one in example.inputs) == 6
 
 
 def test_gold_predictions_score_1(any_task, gold):
@@ -59,7 +59,7 @@ def test_gold_predictions_score_1(any_task, gold):
 def test_a_batch_has_the_models_shapes_and_types(any_task):
     examples = any_task.train[:6]
     batch = any_task.collate(examples)
-    n = max(len(one["input_ids"]) for example in examples for one in example["inputs"])
+    n = max(len(one["input_ids"]) for example in examples for one in example.inputs)
     shape = [6, 3, n] if any_task.kind == "choice" else [6, n]
     assert {name: list(x.shape) for name, x in batch.items() if name != "labels"} == dict.fromkeys(
         ("input_ids", "attention_mask", "token_type_ids"), shape
@@ -86,7 +86,7 @@ def test_padding_is_the_tokenizers_own(make_task):
 def test_the_second_text_has_its_own_token_type(make_task, tokenizer):
     rows = [{"text": "the red", "text_pair": "blue", "label": label} for label in ("x", "y")]
     task = make_task(rows=rows)
-    (one,) = task.train[0]["inputs"]
+    (one,) = task.train[0].inputs
     assert tokenizer.convert_ids_to_tokens(one["input_ids"]) == ["[CLS]", "the", "red", "[SEP]", "blue", "[SEP]"]
     assert one["token_type_ids"] == [0, 0, 0, 0, 1, 1]
 
@@ -94,7 +94,7 @@ def test_the_second_text_has_its_own_token_type(make_task, tokenizer):
 @pytest.mark.parametrize("text, expected", [("the", ["the", "[SEP]", "red"]), (None, ["red"]), ("", ["red"])])
 def test_each_choice_is_paired_with_the_text_if_there_is_one(text, expected, make_task, tokenizer):
     task = make_task(rows=[{"text": text, "choices": ["red", "blue"], "label": 1}])
-    first, second = (tokenizer.convert_ids_to_tokens(one["input_ids"]) for one in task.train[0]["inputs"])
+    first, second = (tokenizer.convert_ids_to_tokens(one["input_ids"]) for one in task.train[0].inputs)
     assert first == ["[CLS]", *expected, "[SEP]"]
     assert second == [{"red": "blue"}.get(piece, piece) for piece in first]
 

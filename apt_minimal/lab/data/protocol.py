@@ -1,7 +1,7 @@
 """Who trains, who chooses and who counts: the settings in which a method is judged."""
 
 from apt_minimal.lab.data.splits import few_shot, hold_out
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 
 
 def shots(setting: str) -> int:
@@ -26,7 +26,7 @@ def counted(setting: str) -> str:
     return "test" if setting == "plain" else "dev"
 
 
-def cut(task: Task, setting: str, seed: int) -> tuple[Task, dict[str, list[dict]]]:
+def cut(task: Task, setting: str, seed: int) -> tuple[Task, dict[str, list[Example]]]:
     """Say who trains, who chooses and who counts.
 
     "full": nine tenths of the training data train, a tenth drawn by the seed ("held_out") chooses the epoch; the

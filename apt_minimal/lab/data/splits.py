@@ -3,7 +3,7 @@
 import random
 from dataclasses import replace
 
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 
 DRAWS = 1000  # how often `few_shot` draws before it says that k is too small
 
@@ -64,5 +64,5 @@ def hold_out(task: Task, seed: int) -> Task:
     return replace(task, train=drawn[tenth:], validation=drawn[:tenth], test=task.validation, source=where)
 
 
-def _labels(examples: list[dict]) -> set[int]:
-    return {example["label"] for example in examples}
+def _labels(examples: list[Example]) -> set[int]:
+    return {example.label for example in examples}

@@ -16,6 +16,26 @@ IGNORE = -100  # the label that transformers' losses pass over
 
 
 @dataclass(frozen=True)
+class Example:
+    """One row of a task, encoded for a backbone.
+
+    Attributes:
+        row: as `reshape` gives it.
+        inputs: the tokenizer's output: one, or one for each choice; kind "token" has "labels" in it.
+        label: the label's id; None for kind "token".
+        first_sub_token: kind "token": the position of each word's first sub-token, by the word's number; cut-off words
+            have none.
+        states: hidden states of each of the inputs, [n, d], where they are cached (see `CachedTask`).
+    """
+
+    row: dict
+    inputs: list[dict]
+    label: int | None = None
+    first_sub_token: dict[int, int] | None = None
+    states: list[Tensor] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Task:
     """A data set with everything that training and scoring need.
 
@@ -23,8 +43,7 @@ class Task:
         name: the task's name.
         kind: "sequence", "token" or "choice".
         labels: label names, in the order of their ids.
-        train, validation, test: encoded examples; the test split may be empty. Each holds its "row" (see `reshape`),
-            its token ids under "inputs" (one list, or one for each choice) and, kind "token" aside, its "label" id.
+        train, validation, test: encoded examples; the test split may be empty.
         source: where the rows come from, in words.
         metric: the score that counts: "accuracy", or "f1" (entities, strict).
         pad_token_id: what `collate` fills up with.
@@ -33,21 +52,21 @@ class Task:
     name: str
     kind: str
     labels: list[str]
-    train: list[dict] = field(repr=False)
-    validation: list[dict] = field(repr=False)
-    test: list[dict] = field(repr=False)
+    train: list[Example] = field(repr=False)
+    validation: list[Example] = field(repr=False)
+    test: list[Example] = field(repr=False)
     source: str
     metric: str
     pad_token_id: int = 0
 
-    def collate(self, examples: Sequence[dict]) -> dict[str, Tensor]:
+    def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Pad examples to the longest and stack them, ready for a transformers model.
 
         Returns:
             input_ids, attention_mask and token_type_ids: [b, n], or [b, choices, n] for kind "choice".
             labels: [b], or [b, n] for kind "token" (on each word's first sub-token, -100 elsewhere).
         """
-        inputs = [one for example in examples for one in example["inputs"]]
+        inputs = [one for example in examples for one in example.inputs]
         n = max(len(one["input_ids"]) for one in inputs)
 
         def padded(key: str, filler: int) -> Tensor:
@@ -61,9 +80,9 @@ class Task:
         }
         if self.kind == "token":
             return batch | {"labels": padded("labels", IGNORE)}
-        return batch | {"labels": torch.tensor([example["label"] for example in examples])}
+        return batch | {"labels": torch.tensor([example.label for example in examples])}
 
-    def decode(self, logits: Tensor, examples: Sequence[dict]) -> list:
+    def decode(self, logits: Tensor, examples: Sequence[Example]) -> list:
         """Predictions from logits [b, labels] or [b, n, labels]: one label id each, or one for each word.
 
         A word that the length limit cut off was never seen; it is predicted "O", so its entity counts as missed.
@@ -73,13 +92,13 @@ class Task:
             return best
         predictions = []
         for example, tags in zip(examples, best, strict=True):
-            words = [0] * len(example["row"]["tokens"])
-            for word, position in example["first_sub_token"].items():
+            words = [0] * len(example.row["tokens"])
+            for word, position in example.first_sub_token.items():
                 words[word] = tags[position]
             predictions.append(words)
         return predictions
 
-    def score(self, predictions: Sequence, examples: Sequence[dict]) -> dict[str, float]:
+    def score(self, predictions: Sequence, examples: Sequence[Example]) -> dict[str, float]:
         """Score predictions as `decode` gives them.
 
         Returns:
@@ -92,10 +111,10 @@ class Task:
             raise ValueError(f"{len(predictions)} predictions for {len(examples)} examples; give one for each")
         if self.kind == "token":
             predicted = [[self.labels[tag] for tag in tags] for tags in predictions]
-            return entity_scores([example["row"]["ner_tags"] for example in examples], predicted)
+            return entity_scores([example.row["ner_tags"] for example in examples], predicted)
         from sklearn.metrics import accuracy_score, f1_score
 
-        gold = [example["label"] for example in examples]
+        gold = [example.label for example in examples]
         macro = f1_score(gold, predictions, average="macro", zero_division=0.0)
         return {"accuracy": float(accuracy_score(gold, predictions)), "macro_f1": float(macro)}
 
@@ -152,8 +171,8 @@ def load_reshaped(name: str, source: str, data_dir: str | Path | None) -> tuple[
     return name, rows, where
 
 
-def _encode(rows: list[dict], kind: str, labels: list[str], tokenizer, max_length: int) -> list[dict]:
-    """Rows of one split as examples: see `Task`."""
+def _encode(rows: list[dict], kind: str, labels: list[str], tokenizer, max_length: int) -> list[Example]:
+    """Rows of one split as examples."""
     limits = {"truncation": True, "max_length": max_length, "return_token_type_ids": True}
     examples = []
     for row in rows:
@@ -166,13 +185,11 @@ def _encode(rows: list[dict], kind: str, labels: list[str], tokenizer, max_lengt
             tags = [IGNORE] * len(encoding["input_ids"])
             for word, position in first.items():
                 tags[position] = labels.index(row["ner_tags"][word])
-            examples.append({"row": row, "inputs": [{**encoding, "labels": tags}], "first_sub_token": first})
+            examples.append(Example(row, [{**encoding, "labels": tags}], first_sub_token=first))
         elif kind == "choice":
             pairs = [(row["text"], choice) if row["text"] else (choice,) for choice in row["choices"]]
-            examples.append(
-                {"row": row, "inputs": [dict(tokenizer(*pair, **limits)) for pair in pairs], "label": row["label"]}
-            )
+            examples.append(Example(row, [dict(tokenizer(*pair, **limits)) for pair in pairs], row["label"]))
         else:
             encoding = tokenizer(row["text"], row["text_pair"], **limits)
-            examples.append({"row": row, "inputs": [dict(encoding)], "label": labels.index(row["label"])})
+            examples.append(Example(row, [dict(encoding)], labels.index(row["label"])))
     return examples

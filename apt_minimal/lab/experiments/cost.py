@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from apt_minimal.lab.data.sources import embedded_backbone
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.experiments.run import peak_mib
 from apt_minimal.lab.methods.methods import load_model, method_named, prepare
 from apt_minimal.lab.methods.upper import on_kept_states
@@ -30,7 +30,7 @@ def made_task(tokens: int) -> Task:
         n = tokens // 2 + tokens * i // (2 * (BATCH - 1))
         ids = torch.randint(1000, 20000, (n,), generator=torch.Generator().manual_seed(i)).tolist()
         one = {"input_ids": ids, "attention_mask": [1] * n, "token_type_ids": [0] * n}
-        examples.append({"row": {}, "inputs": [one], "label": i % 2})
+        examples.append(Example({}, [one], i % 2))
     return Task("made", "sequence", ["a", "b"], examples, [], [], "made", "accuracy")
 
 

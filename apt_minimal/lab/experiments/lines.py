@@ -14,7 +14,7 @@ except ModuleNotFoundError:  # Windows has no such locks
     fcntl = None
 
 from apt_minimal.lab.data.entities import entities
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 
 
 def run_key(spec: dict) -> str:
@@ -70,17 +70,17 @@ def read_predictions(file: str | Path, line: dict) -> dict:
     return json.loads(gzip.decompress((Path(file).parent / line["predictions"]).read_bytes()))
 
 
-def example_counts(task: Task, predictions: Sequence, examples: Sequence[dict]) -> list[list[int]]:
+def example_counts(task: Task, predictions: Sequence, examples: Sequence[Example]) -> list[list[int]]:
     """For each example a numerator and a denominator; the task's score is the ratio of their sums.
 
     Accuracy: whether it is right, and 1. Entity F1: twice the entities that are right, and how many there are and are
     predicted. That is all an interval needs, and it holds none of the data.
     """
     if task.kind != "token":
-        return [[int(p == example["label"]), 1] for p, example in zip(predictions, examples, strict=True)]
+        return [[int(p == example.label), 1] for p, example in zip(predictions, examples, strict=True)]
     counts = []
     for tags, example in zip(predictions, examples, strict=True):
-        gold, guessed = set(entities(example["row"]["ner_tags"])), set(entities([task.labels[tag] for tag in tags]))
+        gold, guessed = set(entities(example.row["ner_tags"])), set(entities([task.labels[tag] for tag in tags]))
         counts.append([2 * len(gold & guessed), len(gold) + len(guessed)])
     return counts
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from apt_minimal.lab.data.protocol import cut
 from apt_minimal.lab.data.sources import EMBEDDED, SPLITS, embedded_backbone
-from apt_minimal.lab.data.tasks import Task, load_reshaped
+from apt_minimal.lab.data.tasks import Example, Task, load_reshaped
 from apt_minimal.lab.experiments.run import source
 from apt_minimal.lab.train.checkpoint import rows_sha256
 
@@ -62,7 +62,7 @@ def impossible(specs: Sequence[dict], lines: Sequence[dict], data_dir: str | Non
 def _without_inputs(name: str, data_dir: str | None) -> Task:
     """A task that can be cut, but not trained on: nothing is encoded."""
     name, rows, where = load_reshaped(name, source(data_dir), data_dir)
-    examples = {split: [{"row": row, "label": row.get("label")} for row in rows[split]] for split in SPLITS}
+    examples = {split: [Example(row, [], row.get("label")) for row in rows[split]] for split in SPLITS}
     return Task(name, rows["train"][0]["kind"], [], **examples, source=where, metric="")
 
 

@@ -12,20 +12,20 @@ Kept states are those of eval mode: the lower layers run without dropout, where 
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from apt_minimal.attach import HOSTS, prefixes
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.train.batches import evaluating, forward
 
 
 @dataclass(frozen=True)
 class CachedTask(Task):
-    """A task whose examples also hold "states": what enters `layer`, [n, d] for each of their inputs.
+    """A task whose examples also hold their states: what enters `layer`, [n, d] for each of their inputs.
 
     Attributes:
         layer: counted from 0; L means what leaves the last layer.
@@ -37,12 +37,12 @@ class CachedTask(Task):
     def nbytes(self) -> int:
         """Memory of the states: tokens of all inputs · d · bytes of a number (BERT-base in fp32: 3 KiB a token)."""
         examples = [*self.train, *self.validation, *self.test]
-        return sum(states.nbytes for example in examples for states in example["states"])
+        return sum(states.nbytes for example in examples for states in example.states)
 
-    def collate(self, examples: Sequence[dict]) -> dict[str, Tensor]:
+    def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """`Task.collate`'s mask and labels, with hidden_states, [b, n, d] or [b, choices, n, d], and layer, []."""
         batch = super().collate(examples)
-        states = pad_sequence([states for example in examples for states in example["states"]], batch_first=True)
+        states = pad_sequence([states for example in examples for states in example.states], batch_first=True)
         states = states.view(*batch["attention_mask"].shape, -1)
         kept = {name: batch[name] for name in ("attention_mask", "labels")}
         return kept | {"hidden_states": states, "layer": torch.tensor(self.layer)}
@@ -95,13 +95,13 @@ def cache_below(model: nn.Module, task: Task, layer: int, batch_size: int = 64) 
     base = _checked(model, layer)
     lower = _exchanged(base, encoder=_exchanged(base.encoder, layer=base.encoder.layer[:layer]), pooler=None)
 
-    def with_states(examples: Sequence[dict]) -> list[dict]:
+    def with_states(examples: Sequence[Example]) -> list[Example]:
         # A choice is an input like any other to the backbone.
         batch = {name: tensor.flatten(0, -2) for name, tensor in task.collate(examples).items() if name != "labels"}
         states = iter(forward(lower, batch, bf16=False).last_hidden_state.cpu())
         # Cloned, for a slice would keep its padding in memory.
-        own = [[next(states)[: len(one["input_ids"])].clone() for one in example["inputs"]] for example in examples]
-        return [example | {"states": states} for example, states in zip(examples, own, strict=True)]
+        own = [[next(states)[: len(one["input_ids"])].clone() for one in example.inputs] for example in examples]
+        return [replace(example, states=states) for example, states in zip(examples, own, strict=True)]
 
     kept = {field.name: getattr(task, field.name) for field in fields(Task)}
     with evaluating(model):

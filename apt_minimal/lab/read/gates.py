@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from apt_minimal.attach import Record, prefixes, record
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.train.batches import evaluating, forward
 
 
@@ -40,7 +40,7 @@ class GateReading:
 
 
 @torch.no_grad()
-def read_gates(model: nn.Module, task: Task, examples: Sequence[dict], batch_size: int = 64) -> GateReading:
+def read_gates(model: nn.Module, task: Task, examples: Sequence[Example], batch_size: int = 64) -> GateReading:
     """Run examples through an attached model in eval mode and collect its gates.
 
     For kind "choice" each choice is an input of its own.

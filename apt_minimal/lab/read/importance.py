@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from apt_minimal.attach import prefixes, self_attentions
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.read.gates import check_prefixes, stack_layers
 from apt_minimal.lab.train.batches import evaluating, forward, predict
 from apt_minimal.prefix import AdaptivePrefix
@@ -61,7 +61,7 @@ def removed(prefix: AdaptivePrefix | None, tokens: Sequence[int] | None = None) 
         hook.remove()
 
 
-def layer_effects(model: nn.Module, task: Task, examples: Sequence[dict], batch_size: int = 64) -> Tensor:
+def layer_effects(model: nn.Module, task: Task, examples: Sequence[Example], batch_size: int = 64) -> Tensor:
     """How much each layer's prefix changes the output of that layer's attention: ‖with − without‖ / ‖without‖.
 
     Both outputs start from the same entering hidden states, those of the whole model; `without` is the attention with
@@ -78,7 +78,7 @@ def layer_effects(model: nn.Module, task: Task, examples: Sequence[dict], batch_
     return _effects(model, task, examples, batch_size, _whole)[:, 0]
 
 
-def token_effects(model: nn.Module, task: Task, examples: Sequence[dict], batch_size: int = 64) -> Tensor:
+def token_effects(model: nn.Module, task: Task, examples: Sequence[Example], batch_size: int = 64) -> Tensor:
     """The same for single prefix tokens: `without` lacks one token of one layer and has all the others.
 
     Two tokens that do the same have small effects each, and a large one together.
@@ -118,7 +118,7 @@ class ScoresWithout:
 
 
 def scores_without(
-    model: nn.Module, task: Task, examples: Sequence[dict], tokens: bool = False, batch_size: int = 64
+    model: nn.Module, task: Task, examples: Sequence[Example], tokens: bool = False, batch_size: int = 64
 ) -> ScoresWithout:
     """Score an attached model again and again, each time with one part of its prefix truly removed.
 
@@ -160,7 +160,7 @@ def _single_tokens(prefix: AdaptivePrefix) -> list[list[int]]:
 
 
 @torch.no_grad()
-def _effects(model: nn.Module, task: Task, examples: Sequence[dict], batch_size: int, parts: Parts) -> Tensor:
+def _effects(model: nn.Module, task: Task, examples: Sequence[Example], batch_size: int, parts: Parts) -> Tensor:
     """For each layer, and each part of its prefix, the change described in `layer_effects`: [L, parts]."""
     check_prefixes(model)
     if not examples:

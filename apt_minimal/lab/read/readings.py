@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from apt_minimal.attach import is_attached, prefixes
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.methods import BesidePrefix
 from apt_minimal.lab.read.gates import read_gates
 from apt_minimal.lab.read.importance import layer_effects, scores_without
@@ -27,7 +27,7 @@ class Readings:
         effects: whether to measure, beside the gates, what the prefixes do, which takes longer.
     """
 
-    def __init__(self, model: nn.Module, task: Task, examples: Sequence[dict], effects: bool = True):
+    def __init__(self, model: nn.Module, task: Task, examples: Sequence[Example], effects: bool = True):
         self.model, self.task, self.examples = model, task, examples[:READ]
         self.effects = effects and self._has_prefix()
         self.fresh = layer_effects(model, task, self.examples) if self.effects else None

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 
 
 def forward(model: nn.Module, batch: dict[str, Tensor], bf16: bool = True):
@@ -19,7 +19,7 @@ def forward(model: nn.Module, batch: dict[str, Tensor], bf16: bool = True):
 
 
 @torch.no_grad()
-def predict(model: nn.Module, task: Task, examples: Sequence[dict], batch_size: int = 64, bf16: bool = True) -> list:
+def predict(model: nn.Module, task: Task, examples: Sequence[Example], batch_size: int = 64, bf16: bool = True) -> list:
     """Predict examples in eval mode, similar lengths together; predictions come in the examples' order."""
     predictions = [None] * len(examples)
     order = sorted(range(len(examples)), key=lambda i: _length(examples[i]))
@@ -44,7 +44,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def shuffled_batches(examples: Sequence[dict], batch_size: int, seed: int, skip: int = 0) -> Iterator[list[dict]]:
+def shuffled_batches(examples: Sequence[Example], batch_size: int, seed: int, skip: int = 0) -> Iterator[list[Example]]:
     """Batches for ever, epoch after epoch, each epoch in another order; the first `skip` are passed over.
 
     Examples of similar length come together, which saves padding: shuffled, sorted by length within stretches of
@@ -66,5 +66,5 @@ def shuffled_batches(examples: Sequence[dict], batch_size: int, seed: int, skip:
         skip = max(skip - len(batches), 0)
 
 
-def _length(example: dict) -> int:
-    return max(len(one["input_ids"]) for one in example["inputs"])
+def _length(example: Example) -> int:
+    return max(len(one["input_ids"]) for one in example.inputs)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 
 
 def copy(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -26,7 +26,7 @@ def restore(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
         parameter.copy_(values[name])
 
 
-def identity(model: nn.Module, task: Task, watch: Sequence[dict] = ()) -> dict:
+def identity(model: nn.Module, task: Task, watch: Sequence[Example] = ()) -> dict:
     """What makes two trainings the same but for their settings: the task, its rows, what is trained and what is not.
 
     Of trained parameters only names and shapes count, for their values come out of the checkpoint; of the frozen
@@ -48,9 +48,9 @@ def identity(model: nn.Module, task: Task, watch: Sequence[dict] = ()) -> dict:
     }
 
 
-def rows_sha256(*splits: Sequence[dict]) -> str:
+def rows_sha256(*splits: Sequence[Example]) -> str:
     """SHA-256 of the rows of some splits of examples."""
-    rows = [[example["row"] for example in split] for split in splits]
+    rows = [[example.row for example in split] for split in splits]
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from apt_minimal.lab.data.tasks import Task
+from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.train.batches import forward, predict, shuffled_batches
 from apt_minimal.lab.train.checkpoint import Checkpoint, copy, identity, restore
 
@@ -117,7 +117,7 @@ def train(
     config: TrainConfig,
     checkpoint: str | Path | None = None,
     progress: bool = True,
-    watch: Sequence[dict] = (),
+    watch: Sequence[Example] = (),
     checkpoint_seconds: float = 0,
     at_evaluation: Callable[[], list] | None = None,
 ) -> History:
@@ -199,7 +199,7 @@ def _steps(
 
 
 def _evaluate(
-    model: nn.Module, task: Task, watch: Sequence[dict], config: TrainConfig, step: int, history: History
+    model: nn.Module, task: Task, watch: Sequence[Example], config: TrainConfig, step: int, history: History
 ) -> bool:
     """Score the development set and what is watched; returns whether the development score is the best so far."""
     score = task.score(predict(model, task, task.validation, bf16=config.bf16), task.validation)
