@@ -2,6 +2,7 @@
 # make test     run all tests, then run the notebooks again and compare every output with the saved one
 # make lab      open the notebooks in JupyterLab
 # make editions  what teachers hand out: student and instructor editions and slides, in build/teaching/
+# make backbone-base  fetch the base backbone (about 400 MB) into the user's cache
 # make format   tidy the code and the notebooks
 # make clean    remove build/ and caches (to set up anew, delete .venv as well)
 #
@@ -17,7 +18,7 @@ unexport JUPYTER_PATH
 # Without a hub, transformers would try to reach it for a minute before going on.
 OFFLINE = HF_HUB_OFFLINE=1
 
-.PHONY: course test lab editions format clean
+.PHONY: course test lab editions backbone-base format clean
 
 course: $(INSTALLED)
 	$(OFFLINE) $(BIN)/python -m apt_minimal.course.run
@@ -31,6 +32,9 @@ lab: $(INSTALLED)
 
 editions: $(INSTALLED)
 	$(BIN)/python -m apt_minimal.course.editions
+
+backbone-base: $(INSTALLED)
+	$(BIN)/python -m apt_minimal.lab.data.backbones base
 
 format: $(INSTALLED)
 	$(BIN)/nb-clean clean --preserve-cell-metadata-field tags --preserve-cell-outputs --preserve-execution-counts notebooks

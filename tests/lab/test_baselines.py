@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from apt_minimal.lab.data.sources import EMBEDDED_SHA256, embedded_backbone
+from apt_minimal.lab.data.backbones import SMALL_SHA256, embedded_backbone
 from apt_minimal.lab.methods.methods import load_model
 from apt_minimal.lab.methods.untrained import bag_of_words, majority
 
@@ -119,8 +119,8 @@ def test_the_embedded_backbone_is_the_one_that_was_measured(minilm):
 
 
 def test_other_weights_under_the_embedded_backbones_name_are_refused(minilm, monkeypatch):
-    monkeypatch.setattr("apt_minimal.lab.data.sources.EMBEDDED_SHA256", "0" * 64)
-    with pytest.raises(ValueError, match=f"other weights than all-MiniLM-L6-v2's: SHA-256 {EMBEDDED_SHA256}"):
+    monkeypatch.setattr("apt_minimal.lab.data.backbones.SMALL_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match=f"other weights than all-MiniLM-L6-v2's: SHA-256 {SMALL_SHA256}"):
         embedded_backbone()
 
 

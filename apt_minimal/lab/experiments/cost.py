@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from apt_minimal.lab.data.sources import embedded_backbone
+from apt_minimal.lab.data.backbones import embedded_backbone
 from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.experiments.run import peak_mib
 from apt_minimal.lab.methods.methods import load_model, method_named, prepare

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from apt_minimal.lab.data.backbones import BASE, find_backbone
 from apt_minimal.lab.data.protocol import cut
-from apt_minimal.lab.data.sources import EMBEDDED, SPLITS, embedded_backbone
+from apt_minimal.lab.data.sources import SPLITS
 from apt_minimal.lab.data.tasks import Example, Task, load_reshaped
 from apt_minimal.lab.experiments.run import source
 from apt_minimal.lab.train.checkpoint import rows_sha256
@@ -18,15 +19,14 @@ def check_backbone(backbone: str) -> None:
     """
     from transformers import AutoConfig
 
-    if backbone == EMBEDDED:
-        embedded_backbone()
-        return
+    found = find_backbone(backbone)
     try:
-        AutoConfig.from_pretrained(backbone)
+        AutoConfig.from_pretrained(found)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"there is no backbone {backbone!r}: it must be a folder with a config.json, or a name that the hub knows "
             f"({str(error).splitlines()[0]})"
+            + (f"; `make backbone-base` fetches {BASE} without a hub" if backbone == BASE else "")
         ) from None
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from apt_minimal.adapter import fingerprint
+from apt_minimal.lab.data.backbones import find_backbone
 from apt_minimal.lab.data.protocol import chooser, cut
-from apt_minimal.lab.data.sources import EMBEDDED, embedded_backbone
 from apt_minimal.lab.data.tasks import Task, load_task
 from apt_minimal.lab.experiments.lines import example_counts
 from apt_minimal.lab.methods import on_kept_states, penalised, prune
@@ -66,7 +66,7 @@ def run(spec: dict, task: Task, device: str = "cpu", backbone=None, checkpoint=N
 def _trained(spec, task, splits, watch, device, backbone, checkpoint) -> tuple[dict, dict]:
     """Train and predict; what is found beside the scores, and the predictions by split."""
     torch.manual_seed(spec["seed"])
-    backbone = backbone or (embedded_backbone() if spec["backbone"] == EMBEDDED else spec["backbone"])
+    backbone = find_backbone(backbone or spec["backbone"])
     model, method = load_model(task, backbone), method_of(spec["settings"])
     found = {"backbone_sha256": fingerprint(model)}
     model = prepare(model, method).to(device)
@@ -122,7 +122,7 @@ def load(name: str, backbone: str, data_dir: str | None) -> Task:
     """A task from the data folder (from the hub if none is named), encoded for a backbone's tokenizer."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(embedded_backbone() if backbone == EMBEDDED else backbone)
+    tokenizer = AutoTokenizer.from_pretrained(find_backbone(backbone))
     return load_task(name, tokenizer, source=source(data_dir), data_dir=data_dir)
 
 
