@@ -1,21 +1,56 @@
-"""Checkers for the exercises, one module a lesson: where an answer is wrong, they say what is wrong with it.
+"""The course's exercises: `check_<name>(your_function)` says what is wrong with it, and returns whether it is right.
 
-Each takes the reader's function, tries it on inputs that are built to uncover mistakes, and where it fails compares it
-with the usual ones. It prints one line and returns whether the function is right.
-
-Begin with `checking.py`, which judges. The other modules are long, since what they hold is lists: of inputs to try, and
-of usual mistakes with what to say about each.
+An exercise (`check.py`) stands in the module of its lesson: a solution, what to try an answer on, and the usual slips,
+each written as the wrong line. `judge.py` compares results, `report.py` prints. A lesson is imported when one of its
+names is first used.
 """
 
-from apt_minimal.course.lesson_01 import *  # noqa: F403
-from apt_minimal.course.lesson_02 import *  # noqa: F403
-from apt_minimal.course.lesson_03 import *  # noqa: F403
-from apt_minimal.course.lesson_04 import *  # noqa: F403
-from apt_minimal.course.lesson_05 import *  # noqa: F403
-from apt_minimal.course.lesson_06 import *  # noqa: F403
-from apt_minimal.course.lesson_07 import *  # noqa: F403
-from apt_minimal.course.lesson_08 import *  # noqa: F403
-from apt_minimal.course.lesson_09 import *  # noqa: F403
-from apt_minimal.course.lesson_10 import *  # noqa: F403
-from apt_minimal.course.lesson_11 import *  # noqa: F403
-from apt_minimal.course.lesson_12 import *  # noqa: F403
+from importlib import import_module
+
+_NAMES = (
+    "attention masked_attention multi_head_attention telling_inputs",
+    "layer_norm embed layer pack position_ids",
+    "prefix_attention prefix_mass undo_prefix can_a_prefix",
+    "token_gate masked_mean gate_prefix remove_tokens reads_padding",
+    "gated_prefix count_parameters unfold dead apt_attention",
+    "relative_error match_tokens canonical recoverable",
+    "equal_sizes widen_mask gate_input",
+    "macro_f1 choice_accuracy pick_scores detectable paired_counts",
+    "align_labels entities strict_f1",
+    "disjoint_draw expected_best curse seeds_needed",
+    "attention_without effect rank_correlation lengths moved",
+    "log_gated_attention chances upper_cost winner",
+)
+# number, such as "1.1" → name, such as "check_attention"
+EXERCISES = {
+    f"{lesson}.{place}": f"check_{name}"
+    for lesson, names in enumerate(_NAMES, start=1)
+    for place, name in enumerate(names.split(), start=1)
+}
+
+
+def hint(number: str) -> None:
+    """Print the next hint to an exercise, such as "1.1"."""
+    if number not in EXERCISES:
+        raise ValueError(f"there is no exercise {number!r}; there are {', '.join(EXERCISES)}")
+    __getattr__(EXERCISES[number]).hint()
+
+
+def progress() -> None:
+    """Print a line for each lesson: which exercises are solved (✓) and which are not (○)."""
+    from apt_minimal.course.state import all_solved
+
+    for lesson in range(1, len(_NAMES) + 1):
+        numbers = [number for number in EXERCISES if number.startswith(f"{lesson}.")]
+        print(f"Lesson {lesson:02}  " + "  ".join(f"{'✓' if n in all_solved() else '○'} {n}" for n in numbers))
+
+
+def __getattr__(name: str):
+    for number, check in EXERCISES.items():
+        if name == check:
+            return getattr(import_module(f"{__name__}.lesson_{int(number.split('.')[0]):02}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*EXERCISES.values(), "hint", "progress"]

@@ -5,30 +5,38 @@ A slip replaces the line of the solution that begins as it does: "return output 
 different lines make a third mistake.
 """
 
+import io
+import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import getsource
 from itertools import combinations
+from types import SimpleNamespace
 
 import torch
 
+from apt_minimal.course import EXERCISES, report, state
 from apt_minimal.course.judge import alike, difference
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Exercise:
     """Call it with an answer: it says what it found, and returns whether the answer is right.
 
     Attributes:
-        solution: a function that is right, one statement a line. `check_<name>` is the exercise solved by `<name>`.
-        trials: makes pairs of what a trial tests, in words, and the arguments. The first can be checked by hand.
+        solution: a function that is right, one statement a line.
+        trials: makes pairs: what a trial tests, in a few words ("one head", "padding on the left"), and the arguments.
+            The first can be checked by hand. Make floats of torch's default dtype, as `draws` does.
         slips: what to say → the line (or lines) that stands in place of the solution's.
         others: what to say → a function, for mistakes that are no slip in one line.
         look: makes of what an answer returned (and of its arguments) what is compared. It may return a text about
-            what is wrong, and "" where nothing is: that text is said as it is.
+            what is wrong, and "" where nothing is: that text is said as it is, and no value is shown.
         hints: up to three, each saying more: a question, a plan, the line.
+        last: inputs, yours and expected of the call that was last reported.
     """
 
     solution: Callable
@@ -37,64 +45,135 @@ class Exercise:
     others: Mapping[str, Callable] = field(default_factory=dict)
     look: Callable = lambda found, *given: found
     hints: tuple[str, ...] = ()
+    last: SimpleNamespace | None = field(default=None, init=False)
+    wrong_tries: int = field(default=0, init=False)
+    hints_seen: int = field(default=0, init=False)
 
     def __call__(self, answer: Callable) -> bool:
-        trials = list(self.trials())
-        given = [self._try(answer, inputs) for _, inputs in trials]
-        if all(isinstance(value, NotImplementedError) for value in given):
-            print("… not solved yet")
+        if not callable(answer):
+            print(f"✗ give the function itself, not what it returns: {self.name}(your_function)")
             return False
-        right = [self._try(self.solution, inputs) for _, inputs in trials]
-        faults = [
-            (tests, fault)
-            for (tests, _), *pair in zip(trials, given, right, strict=True)
-            if (fault := difference(*pair))
-        ]
-        if not faults:
-            print("✓ right")
-            return True
-        for message, mistake in self._all_mistakes():
-            if all(alike(value, self._try(mistake, inputs)) for value, (_, inputs) in zip(given, trials, strict=True)):
-                print("✗ " + message)
+        with _left_alone():
+            trials = list(self.trials())
+            given = [self._try(answer, inputs, aloud=i == 0) for i, (_, inputs) in enumerate(trials)]
+            right = [self._try(self.solution, inputs) for _, inputs in trials]
+            faults = [difference(*pair) for pair in zip(given, right, strict=True)]
+            if not any(faults):
+                return self._solved(trials)
+            unsolved = [isinstance(value, NotImplementedError) for value in given]
+            failed = [i for i, fault in enumerate(faults) if fault and not unsolved[i]]
+            if not failed:
+                report.unsolved([tests for tests, _ in trials], unsolved)
                 return False
-        print("✗ {1} (this trial tests: {0})".format(*faults[0]))
+            mistake = self._recognised(given, trials)
+        self.wrong_tries += 1
+        smallest = min(failed, key=lambda i: report.size(trials[i][1]))
+        tests, inputs = trials[smallest]
+        self.last = SimpleNamespace(inputs=inputs, yours=given[smallest], expected=right[smallest])
+        said = mistake or report.named(faults[smallest], given[smallest])
+        report.wrong(self, said, tests, f"{faults.count('')} of {len(trials)}")
         return False
 
-    def _try(self, function: Callable, inputs: tuple):
-        """What `look` makes of the function's result, or the exception raised. It gets a copy: it may change it."""
-        try:
-            return self.look(function(*deepcopy(inputs)), *inputs)
-        except Exception as error:
-            return error
+    def _solved(self, trials) -> bool:
+        state.solved(self.number)
+        report.right([tests for tests, _ in trials])
+        return True
+
+    def hint(self) -> None:
+        """Print the next hint: the first at once, each other one after another wrong try."""
+        allowed = min(len(self.hints), self.wrong_tries + 1)
+        self.hints_seen = min(self.hints_seen + 1, allowed)
+        report.hint(self.hints, self.hints_seen, allowed)
+
+    def show(self) -> None:
+        """Draw |yours − expected| of the last wrong try: a heat map for each of its matrices."""
+        report.heat_maps(self.last)
+
+    @property
+    def name(self) -> str:
+        """Such as "check_attention": its name in its lesson."""
+        here = vars(sys.modules[self.solution.__module__])
+        return next((name for name, value in here.items() if value is self), "check")
+
+    @property
+    def number(self) -> str:
+        """Such as "1.1"; empty if it is not one of the course's exercises."""
+        return next((number for number, name in EXERCISES.items() if name == self.name), "")
 
     @cached_property
     def mistakes(self) -> dict[str, Callable]:
         """What to say → a function that makes this mistake."""
         return {**self.others, **{said: self.with_slips(said) for said in self.slips}}
 
-    def _all_mistakes(self) -> Iterator[tuple[str, Callable]]:
+    def with_slips(self, *slips: str) -> Callable | None:
+        """The solution with these slips made; None where two of them want the same line.
+
+        Raises:
+            ValueError: no line of the solution begins like a slip's, or more than one does.
+        """
+        lines, changed = list(self._lines), set()
+        for wrong in (line for slip in slips for line in self.slips[slip].splitlines()):
+            places = [i for i, line in enumerate(lines) if _beginning(line) == _beginning(wrong)]
+            if len(places) != 1:
+                raise ValueError(f"{len(places)} lines of {self.solution.__name__} begin like the slip {wrong!r}")
+            if places[0] in changed:
+                return None
+            changed.add(places[0])
+            lines[places[0]] = lines[places[0]][: -len(lines[places[0]].lstrip())] + wrong
+        scope = dict(self.solution.__globals__)
+        exec("\n".join(lines), scope)
+        return scope[self.solution.__name__]
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return getsource(self.solution).splitlines()
+
+    def _try(self, function: Callable, inputs: tuple, aloud: bool = False):
+        """What `look` makes of the function's result, or the exception raised. Only the first call may print."""
+        try:
+            with nullcontext() if aloud else redirect_stdout(io.StringIO()):
+                found = function(*deepcopy(inputs))  # a copy: the function may change it
+        except Exception as error:
+            return error
+        try:
+            return None if found is None else self.look(found, *inputs)
+        except Exception:  # it is nothing that can be looked at: to be compared as it is
+            return found
+
+    def _recognised(self, given: list, trials: list) -> str:
+        """What to say about the mistake that gives the same in every trial; empty if none does."""
+        for message, mistake in self._one_or_two():
+            if all(alike(value, self._try(mistake, inputs)) for value, (_, inputs) in zip(given, trials, strict=True)):
+                return message
+        return ""
+
+    def _one_or_two(self) -> Iterator[tuple[str, Callable]]:
         """Each mistake, then two slips at once, as far as they stand in different lines."""
         yield from self.mistakes.items()
         for pair in combinations(self.slips, 2):
             if mistake := self.with_slips(*pair):
                 yield "; ".join(pair), mistake
 
-    def with_slips(self, *slips: str) -> Callable | None:
-        """The solution with these slips made; None where two of them want the same line."""
-        lines, changed = getsource(self.solution).splitlines(), set()
-        for wrong in (line for slip in slips for line in self.slips[slip].splitlines()):
-            (place,) = (i for i, line in enumerate(lines) if _beginning(line) == _beginning(wrong))
-            if place in changed:
-                return None
-            changed.add(place)
-            lines[place] = lines[place][: len(lines[place]) - len(lines[place].lstrip())] + wrong
-        scope = dict(self.solution.__globals__)
-        exec("\n".join(lines), scope)
-        return scope[self.solution.__name__]
-
 
 def _beginning(line: str) -> str:
     return line.split(" = ")[0].strip() if " = " in line else line.strip().partition(" ")[0]
+
+
+@contextmanager
+def _left_alone():
+    """The reader's random numbers go on afterwards as if nothing had been; in between, floats have 32 bits or more."""
+    numpy, dtype = sys.modules.get("numpy"), torch.get_default_dtype()
+    states = random.getstate(), torch.get_rng_state(), numpy and numpy.random.get_state()
+    if dtype.itemsize < 4:
+        torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        random.setstate(states[0])
+        torch.set_rng_state(states[1])
+        if numpy:
+            numpy.random.set_state(states[2])
 
 
 def draws(seed: int) -> Callable[..., torch.Tensor]:

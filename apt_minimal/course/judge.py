@@ -1,7 +1,8 @@
 """How two results differ, in words.
 
 Numbers are compared by value: an int, a float, numpy's and a tensor without axes are all numbers. Lists and tuples are
-the same, but a set is a set, a text is a text, and a tensor with axes is a tensor, of floats, integers or booleans.
+the same thing; apart from that a set is a set, a text is a text, and a tensor with axes is a tensor, of floats,
+integers or booleans. Nothing else passes for a value by claiming to be equal to it.
 """
 
 from numbers import Number
@@ -9,33 +10,46 @@ from numbers import Number
 import torch
 from torch import Tensor
 
+_KINDS = {
+    bool: "True or False",
+    Number: "a number",
+    str: "a text",
+    Tensor: "a tensor",
+    (list, tuple): "a list or tuple",
+    (set, frozenset): "a set",
+    dict: "a dictionary",
+    type(None): "None",
+}
+
 
 def difference(given, expected) -> str:
     """How a given value differs from the expected one, in words; empty if it doesn't.
 
-    Floats may differ by rounding: 1e-4 of their size and 1e-5, or what their own precision allows.
+    Floats may differ by rounding: by 1e-5, and 1e-4 of their size or as much as their own precision does.
     """
-    given, expected = _plain(given), _plain(expected)
     if isinstance(given, Exception):
         return f"{type(given).__name__}: {given}".splitlines()[0]
-    if expected == "" and isinstance(given, str):  # a verdict in words
+    if isinstance(given, str) and isinstance(expected, str) and not expected:  # a verdict in words
         return given
     if given is None and expected is not None:
         return "your function returns None: is there a return?"
+    return _fault(given, expected)
+
+
+def _fault(given, expected) -> str:
+    given, expected = _plain(given), _plain(expected)
+    if isinstance(expected, list | tuple) and type(given).__name__ == "ndarray":
+        given = given.tolist()
     if (kind := _kind(given)) != _kind(expected):
-        number = f"{len(expected)} values are expected" if _kind(expected) == "list" else ""
-        return f"{number or _kind(expected) + ' is expected'}, not {'one' if number else ''} {kind}".replace("  ", " ")
+        several = isinstance(expected, list | tuple)
+        return f"{f'{len(expected)} values are' if several else f'{_kind(expected)} is'} expected, not {kind}"
     if isinstance(expected, Tensor):
-        return _tensor_difference(given, expected)
+        return _tensor_fault(given, expected)
     if isinstance(expected, list | tuple):
-        if len(given) != len(expected):
-            return f"{len(expected)} values are expected, not {len(given)}"
-        faults = [difference(*pair) for pair in zip(given, expected, strict=True)]
-        return next((f"value {i}: {fault}" for i, fault in enumerate(faults, start=1) if fault), "")
-    if isinstance(expected, float):
-        same = abs(given - expected) <= 1e-5 * max(1.0, abs(expected)) or given != given and expected != expected
-        return "" if same or given == expected else f"got {given}, expected {expected}"
-    return "" if given == expected else f"got {given}, expected {expected}"
+        return _list_fault(given, expected)
+    if given == expected or (isinstance(expected, float) and _close(given, expected)):
+        return ""
+    return f"{_short(given)} is returned, {_short(expected)} is expected"
 
 
 def alike(one, other) -> bool:
@@ -46,37 +60,48 @@ def alike(one, other) -> bool:
 
 
 def _plain(value):
-    """numpy's arrays as lists, and a tensor without axes as the number that it holds."""
+    """A tensor without axes, or such a number of numpy's, as Python's."""
     if isinstance(value, Tensor):
-        return value.item() if value.dim() == 0 and not value.is_meta else value
-    return value.tolist() if hasattr(value, "tolist") else value
+        return value.item() if value.dim() == 0 else value
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
 def _kind(value) -> str:
-    for kind, name in (
-        (bool, "True or False"),
-        (Number, "a number"),
-        (str, "a text"),
-        (Tensor, "a tensor"),
-        (list | tuple, "list"),
-        (set | frozenset, "a set"),
-        (dict, "a dictionary"),
-    ):
-        if isinstance(value, kind):
-            return name
-    return type(value).__name__
+    return next((name for kind, name in _KINDS.items() if isinstance(value, kind)), f"a {type(value).__name__}")
 
 
-def _tensor_difference(given: Tensor, expected: Tensor) -> str:
+def _close(given, expected: float) -> bool:
+    return abs(given - expected) <= 1e-5 * max(1.0, abs(expected)) or (given != given and expected != expected)
+
+
+def _short(value) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+
+
+def _list_fault(given, expected) -> str:
+    if len(given) != len(expected):
+        return f"{len(expected)} values are expected, not {len(given)}"
+    faults = [_fault(*pair) for pair in zip(given, expected, strict=True)]
+    return next((f"value {i}: {fault}" for i, fault in enumerate(faults, start=1) if fault), "")
+
+
+def _tensor_fault(given: Tensor, expected: Tensor) -> str:
     if given.shape != expected.shape:
         return f"the shape is {list(given.shape)}, expected {list(expected.shape)}"
     if _sort(given) != _sort(expected):
         return f"the dtype is {given.dtype}, expected {expected.dtype}"
-    rtol = max(1e-4, torch.finfo(given.dtype).eps) if given.is_floating_point() else 0.0
+    rtol = max(1e-4, 0.6 * torch.finfo(given.dtype).eps) if given.is_floating_point() else 0.0
     given, expected = given.detach().double(), expected.detach().double()
     if given.isnan().any() and not expected.isnan().any():
         return "there are NaNs in it"
-    return "" if torch.allclose(given, expected, rtol=rtol, atol=1e-5, equal_nan=True) else "the values differ"
+    wrong = ~torch.isclose(given, expected, rtol=rtol, atol=1e-5, equal_nan=True)
+    if not wrong.any():
+        return ""
+    place = tuple(wrong.nonzero()[0].tolist())
+    return (
+        f"{int(wrong.sum())} of {wrong.numel()} values differ, the first at {list(place)}: "
+        f"{given[place]:.4g} is returned, {expected[place]:.4g} is expected"
+    )
 
 
 def _sort(tensor: Tensor) -> str:
