@@ -20,6 +20,11 @@ NAMES, CITIES, COLOURS = ["anna", "bob", "clara jones", "dan"], ["paris", "londo
 WORDS = ["anna", "bob", "jones", "paris", "london", "likes", "very", "the", "red", "blue", "is", "."]
 
 
+def pytest_configure(config):
+    # Most made tasks are a handful of rows, again and again.
+    config.addinivalue_line("filterwarnings", "ignore:.*are training rows too")
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     """WordPiece with a few whole words; all others are spelt letter by letter."""

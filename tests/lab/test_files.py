@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from apt_minimal.lab.data.sources import read_rows
+from apt_minimal.lab.data.rows import read_rows
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_bad_jsonl_line_is_named(text, read):
 
 @pytest.mark.parametrize("row", ["only one", "one,two,three"])
 def test_a_csv_row_with_too_few_or_many_fields_is_named(row, read):
-    with pytest.raises(ValueError, match=r"a\.csv, row 3: not as many fields as the header's 2"):
+    with pytest.raises(ValueError, match=r"a\.csv, line 3: \d fields, not as many as the header's 2"):
         read("a.csv", f"text,label\nfine,1\n{row}\n")
 
 
@@ -77,8 +77,8 @@ def test_jsonl_may_begin_with_a_byte_order_mark(read):
 
 
 def test_a_quote_that_never_ends_is_named(read):
-    with pytest.raises(ValueError, match=r"a\.csv"):
-        read("a.csv", 'text,label\n"never ends,1\n')
+    with pytest.raises(ValueError, match=r"a\.csv, line 2: unexpected end of data"):
+        read("a.csv", 'text,label\n"never ends,1\nx,2\n')
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])

@@ -118,17 +118,25 @@ MALFORMED = {
     "fraction": ("mine", {"text": "a", "label": 0.5}, "label is 0.5; a name, an integer or a boolean"),
     "no label": ("mine", {"text": "a", "label": None}, "label is None"),
     "empty label": ("mine", {"text": "a", "label": ""}, "label is ''"),
-    "text a number": ("mine", {"text": 5, "label": 1}, "text is 5 and text_pair None; both must be strings"),
-    "pair a list": ("mine", {"text": "a", "text_pair": ["b"], "label": 1}, r"text_pair \['b'\]; both must be strings"),
-    "target a text": ("wsc", {"text": "a", "target": "b", "label": 1}, "string indices must be integers"),
+    "text a number": ("mine", {"text": 5, "label": 1}, "text is 5; it must be a string"),
+    "pair a list": (
+        "mine",
+        {"text": "a", "text_pair": ["b"], "label": 1},
+        r"text_pair is \['b'\]; it must be a string",
+    ),
+    "target a text": ("wsc", {"text": "a", "target": "b", "label": 1}, "target is 'b'; it must be an object"),
     "fewer tags": ("mine", tags(["a", "b"], ["O"]), "2 tokens but 1 ner_tags"),
-    "no tokens": ("mine", tags([], []), r"tokens is \[\]; a list of at least one word"),
+    "no tokens": ("mine", tags([], []), r"tokens is \[\]; it must be a list of words, at least one"),
     "token a number": ("mine", tags(["a", 1], ["O", "O"]), r"tokens is \['a', 1\]"),
     "IOB1": ("mine", tags(["a", "b"], ["O", "I-X"]), "word 2 has the tag 'I-X' after 'O'; in IOB2"),
     "unknown type": ("conll2004", tags(["a"], ["B-PER"]), "the tag 'B-PER' is none of conll2004's types: Loc, Org"),
-    "numbers as tags": ("conll2003", tags(["a"], [3]), r"ner_tags is \[3\]; tags must be names"),
-    "one choice": ("mine", {"choices": ["a"], "label": 0}, r"choices is \['a'\]; at least two texts"),
-    "choice a number": ("mine", {"choices": ["a", 2], "label": 0}, r"choices is \['a', 2\]"),
+    "numbers as tags": (
+        "conll2003",
+        tags(["a"], [3]),
+        r"ner_tags is \[3\]; it must be a list of names such as 'B-LOC'",
+    ),
+    "one choice": ("mine", {"choices": ["a"], "label": 0}, "there is 1 choice; at least two"),
+    "choice a number": ("mine", {"choices": ["a", 2], "label": 0}, r"choices\[1\] is 2; it must be a string"),
     "choice too large": ("mine", {"choices": ["a", "b"], "label": 2}, "label is 2; it must be the number of a choice"),
     "choice negative": ("mine", {"choices": ["a", "b"], "label": -1}, "label is -1; .* 0 to 1"),
     "choice boolean": ("mine", {"choices": ["a", "b"], "label": True}, "label is True; .* 0 to 1"),
@@ -148,10 +156,10 @@ GOOD = {
 
 
 @pytest.mark.parametrize("fault", MALFORMED)
-def test_a_malformed_row_is_named_with_split_number_and_fault(fault, make_task):
+def test_a_malformed_row_is_named_with_file_line_and_fault(fault, make_task):
     name, row, message = MALFORMED[fault]
     rows = [GOOD[name]] * 26 + [row] + [GOOD[name]] * 15  # validation begins with the 25th
-    with pytest.raises(ValueError, match=rf"folder .*{name}: validation, row 3: .*{message}"):
+    with pytest.raises(ValueError, match=rf"{name}.validation\.jsonl, line 3: .*{message}"):
         make_task(name=name, rows=rows)
 
 
@@ -163,7 +171,10 @@ MIXED = {
 
 @pytest.mark.parametrize("what", MIXED)
 def test_rows_that_make_no_one_task_are_refused(what, make_task):
-    expected = {"kinds": "rows of kind sequence and of kind token", "numbers of choices": "rows have 2 and 3 choices"}
+    expected = {
+        "kinds": r"train\.jsonl, line 21: of kind token, but .*train\.jsonl, line 1 is of kind sequence",
+        "numbers of choices": r"train\.jsonl, line 2: 3 choices, but .*train\.jsonl, line 1 has 2",
+    }
     with pytest.raises(ValueError, match=expected[what]):
         make_task(rows=MIXED[what])
 

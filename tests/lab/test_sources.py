@@ -177,17 +177,17 @@ def test_a_folder_may_have_files_in_conlls_columns(text_file, tmp_path):
     assert where == f"folder {tmp_path / 'mine'}; train.txt from IOB1 to IOB2"
 
 
-FORMS = {"jsonl": '{"a": "b"}', "csv": "a\nb", "conll": "c O", "txt": "d O"}
+@pytest.mark.parametrize("ending", ["csv", "conll", "json"])
+def test_two_files_for_one_split_are_refused(ending, write, text_file, tmp_path):
+    write("mine", **three("m"))
+    text_file(f"mine/train.{ending}", "")
+    with pytest.raises(ValueError, match=rf"mine has train\.jsonl and train\.{ending}; a split is one file"):
+        load_rows("mine", "folder", tmp_path)
 
 
-@pytest.mark.parametrize("first", range(4))
-def test_jsonl_goes_before_csv_before_conll_before_txt(first, text_file, tmp_path):
-    (tmp_path / "mine").mkdir()
-    for ending in list(FORMS)[first:]:
-        for split in ("train", "validation"):
-            text_file(f"mine/{split}.{ending}", FORMS[ending])
-    tokens = [{"tokens": [word], "ner_tags": ["O"]} for word in "cd"]
-    assert load_rows("mine", "folder", tmp_path)[0]["train"] == [[{"a": "b"}, {"a": "b"}, *tokens][first]]
+def test_a_name_too_long_for_a_path_is_not_found(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no rows for 'xxx.*too long"):
+        load_rows("x" * 5000, "auto", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["own.conll", "own.txt"])
@@ -199,7 +199,7 @@ def test_a_single_file_in_conlls_columns_is_cut(name, text_file):
 
 def test_a_single_file_too_small_to_cut_is_refused(text_file):
     file = text_file("own.csv", "text,label\n" + "a,b\n" * 9)
-    with pytest.raises(ValueError, match="9 rows are too few"):
+    with pytest.raises(ValueError, match=r"own\.csv has 9 rows, too few"):
         load_rows(str(file))
 
 

@@ -4,6 +4,7 @@ Written from the data sets' documentation, which docs/data.md cites, and tested 
 serves the documented fields; loading from the hub itself could not be tried.
 """
 
+from apt_minimal.lab.data.rows import Row
 from apt_minimal.lab.data.shapes import ENTITY_TYPES, LABELS
 
 # A task's repository, configuration and revision; None is the default. Old loading scripts no longer run, so every one
@@ -24,7 +25,7 @@ I-TIME B-EVENT I-EVENT I-FAC B-LANGUAGE I-PRODUCT I-ORDINAL I-LANGUAGE
 PATIENCE = 5  # seconds for the one try to reach the hub; without it the client tries for half a minute
 
 
-def load_hub_rows(name: str) -> tuple[dict[str, list], str]:
+def load_hub_rows(name: str) -> tuple[dict[str, list[Row]], str]:
     """Download a benchmark, or take it from the client's cache.
 
     Args:
@@ -46,6 +47,10 @@ def load_hub_rows(name: str) -> tuple[dict[str, list], str]:
         raise ValueError(f"{repository} is not as documented: {error!r}; it has {fields}") from None
     if all(row.get("label") == -1 for row in rows["test"]):
         rows["test"] = []
+    rows = {
+        split: [Row(row, f"{repository}, {split}, row {number}") for number, row in enumerate(of_split, start=1)]
+        for split, of_split in rows.items()
+    }
     return rows, "hub, " + ", ".join(filter(None, (repository, configuration, revision)))
 
 

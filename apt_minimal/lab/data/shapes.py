@@ -1,6 +1,9 @@
 """From the rows of any task, in their owner's fields, to one shape for each kind of task."""
 
+import re
+
 from apt_minimal.lab.data.entities import check_iob2
+from apt_minimal.lab.data.texts import check_encodable, check_name, check_text, shown
 
 # Label names of the known tasks, in the benchmark's own order; NER tasks name their entity types.
 LABELS = {
@@ -69,27 +72,39 @@ def _reshape(name: str, row: dict) -> dict:
     label = row["label"]
     if name == "copa":
         if row["question"] not in ("cause", "effect"):
-            raise ValueError(f"question is {row['question']!r}; it must be 'cause' or 'effect'")
-        text = row["premise"].rstrip(".") + (" because" if row["question"] == "cause" else " so")
-        return _choice(text, [row[c][:1].lower() + row[c][1:] for c in ("choice1", "choice2")], label)
+            raise ValueError(f"question is {shown(row['question'])}; it must be 'cause' or 'effect'")
+        text = _text("premise", row).rstrip(".") + (" because" if row["question"] == "cause" else " so")
+        choices = [_text(key, row) for key in ("choice1", "choice2")]
+        return _choice(text, [choice[:1].lower() + choice[1:] for choice in choices], label)
     if "choices" in row:
-        return _choice(row.get("text"), row["choices"], label)
-    if "choice1" in row:
-        keys = sorted((key for key in row if key.startswith("choice")), key=lambda key: (len(key), key))
-        return _choice(row.get("text"), [row[key] for key in keys], label)
+        choices = row["choices"]
+        if not isinstance(choices, list):
+            raise ValueError(f"choices is {shown(choices)}; it must be a list of texts")
+        choices = [check_text(f"choices[{i}]", choice) for i, choice in enumerate(choices)]
+        return _choice(_text_or_none(row), choices, label)
+    if numbered := {key for key in row if re.fullmatch("choice[0-9]+", key)}:
+        keys = [f"choice{i}" for i in range(1, len(numbered) + 1)]
+        if numbered != set(keys):
+            raise ValueError(f"the choices are {', '.join(sorted(numbered))}; they must be {', '.join(keys)}")
+        return _choice(_text_or_none(row), [_text(key, row) for key in keys], label)
     text, pair = _texts(name, row)
-    if not isinstance(text, str) or not isinstance(pair, str | None):
-        raise ValueError(f"text is {text!r} and text_pair {pair!r}; both must be strings")
     return {"kind": "sequence", "text": text, "text_pair": pair, "label": _label(name, label)}
 
 
+def _text(field: str, row: dict) -> str:
+    return check_text(field, row[field])
+
+
+def _text_or_none(row: dict) -> str | None:
+    """The text before choices; there may be none, which in a CSV file is an empty one."""
+    return _text("text", row) if row.get("text") not in (None, "") else row.get("text")
+
+
 def _choice(text: str | None, choices: list[str], label) -> dict:
-    if not isinstance(text, str | None):
-        raise ValueError(f"text is {text!r}; it must be a string")
-    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(choice, str) for choice in choices):
-        raise ValueError(f"choices is {choices!r}; at least two texts are needed, in a list")
+    if len(choices) < 2:
+        raise ValueError(f"there is {len(choices)} choice; at least two are needed")
     if str(label) not in map(str, range(len(choices))):
-        raise ValueError(f"label is {label!r}; it must be the number of a choice, 0 to {len(choices) - 1}")
+        raise ValueError(f"label is {shown(label)}; it must be the number of a choice, 0 to {len(choices) - 1}")
     return {"kind": "choice", "text": text, "choices": choices, "label": int(label)}
 
 
@@ -100,46 +115,50 @@ def _texts(name: str, row: dict) -> tuple[str, str | None]:
     other way round (as read in a fork of its code).
     """
     if name == "boolq":
-        return row["question"], row["passage"]
+        return _text("question", row), _text("passage", row)
     if name == "wic":
-        return f"{row['word']}: {row['sentence1']}", row["sentence2"]
+        return f"{_text('word', row)}: {_text('sentence1', row)}", _text("sentence2", row)
     if name == "wsc":
         spans = row if "span1_text" in row else row["target"]  # flat on the hub, nested in the benchmark's own files
-        return spans["span1_text"], f"{spans['span2_text']}: {row['text']}"
+        if not isinstance(spans, dict):
+            raise ValueError(f"target is {shown(spans)}; it must be an object with span1_text and span2_text")
+        return _text("span1_text", spans), f"{_text('span2_text', spans)}: {_text('text', row)}"
     for first, second in (("premise", "hypothesis"), ("sentence1", "sentence2")):
         if first in row and second in row:
-            return row[first], row[second]
+            return _text(first, row), _text(second, row)
     if "text" not in row:
         raise ValueError(f"the fields are {', '.join(row)}, but {SHAPES}")
-    return row["text"], row.get("text_pair")
+    return _text("text", row), None if row.get("text_pair") is None else _text("text_pair", row)
 
 
 def _label(name: str, label) -> str:
     """A label's name. Known tasks may give its number; a boolean is named after Python's."""
     names = LABELS.get(name)
     if not isinstance(label, str | int) or label == "":
-        raise ValueError(f"label is {label!r}; a name, an integer or a boolean is needed")
-    if names is None or str(label) in names:
+        raise ValueError(f"label is {shown(label)}; a name, an integer or a boolean is needed")
+    if names is None:
+        return check_name("label", str(label))
+    if str(label) in names:
         return str(label)
     if not isinstance(label, bool) and str(label) in map(str, range(len(names))):
         return names[int(label)]
-    raise ValueError(f"label is {label!r}; {name} has {', '.join(names)}")
+    raise ValueError(f"label is {shown(label)}; {name} has {', '.join(names)}")
 
 
 def _tagged(name: str, row: dict) -> dict:
-    tokens, tags = row["tokens"], row["ner_tags"]
-    tokens = tokens.split() if isinstance(tokens, str) else tokens
-    tags = tags.split() if isinstance(tags, str) else tags
-    if not tokens or not all(isinstance(token, str) for token in tokens):
-        raise ValueError(f"tokens is {tokens!r}; a list of at least one word is needed")
+    words = {key: row[key].split() if isinstance(row[key], str) else row[key] for key in ("tokens", "ner_tags")}
+    for key, what in (("tokens", "words"), ("ner_tags", "names such as 'B-LOC'")):
+        if not isinstance(words[key], list) or not words[key] or not all(isinstance(one, str) for one in words[key]):
+            raise ValueError(f"{key} is {shown(words[key])}; it must be a list of {what}, at least one")
+    tokens, tags = words["tokens"], words["ner_tags"]
     if len(tokens) != len(tags):
         raise ValueError(f"{len(tokens)} tokens but {len(tags)} ner_tags; each word has one tag")
-    if not all(isinstance(tag, str) for tag in tags):
-        raise ValueError(f"ner_tags is {tags!r}; tags must be names such as 'B-LOC', not numbers")
+    check_encodable("tokens", " ".join(tokens))
     check_iob2(tags)
     types = ENTITY_TYPES.get(name)
-    for tag in tags:
-        if types and tag != "O" and tag[2:] not in types:
+    for tag in set(tags) - {"O"}:
+        check_name("the type of an entity", tag[2:])
+        if types and tag[2:] not in types:
             raise ValueError(f"the tag {tag!r} is none of {name}'s types: {', '.join(types)}")
     return {"kind": "token", "tokens": tokens, "ner_tags": tags}
 
@@ -150,13 +169,8 @@ def label_names(name: str, rows: list[dict]) -> list[str]:
     if kind == "token":
         return ["O"] + [f"{place}-{type}" for type in ENTITY_TYPES.get(name, sorted(labels_in(rows))) for place in "BI"]
     if kind == "choice":
-        counts = {len(row["choices"]) for row in rows}
-        if len(counts) > 1:
-            raise ValueError(f"rows have {' and '.join(map(str, sorted(counts)))} choices; every row needs as many")
-        return [f"choice{i}" for i in range(1, counts.pop() + 1)]
+        return [f"choice{i}" for i in range(1, len(rows[0]["choices"]) + 1)]
     seen = labels_in(rows)
-    if name not in LABELS and len(seen) < 2:
-        raise ValueError(f"every row has the label {seen.pop()!r}; a task needs at least two labels")
     return LABELS.get(name) or sorted(seen, key=lambda label: (len(label), label) if label.isdigit() else (0, label))
 
 

@@ -1,6 +1,5 @@
 """What a task is: examples, made into tensors for a backbone, and predictions, made into a score."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +8,11 @@ import torch
 from torch import Tensor
 
 from apt_minimal.lab.data.entities import entity_scores
-from apt_minimal.lab.data.shapes import ENTITY_TYPES, LABELS, SHAPES, label_names, labels_in, reshape
-from apt_minimal.lab.data.sources import ENDINGS, SPLITS, load_rows
+from apt_minimal.lab.data.rows import ENDINGS, Row
+from apt_minimal.lab.data.shapes import ENTITY_TYPES, LABELS, SHAPES, label_names, reshape
+from apt_minimal.lab.data.sources import SPLITS, load_rows
+from apt_minimal.lab.data.texts import shown
+from apt_minimal.lab.data.together import check_together, warn_of
 
 IGNORE = -100  # the label that transformers' losses pass over
 
@@ -149,7 +151,7 @@ def load_task(
 def load_reshaped(name: str, source: str, data_dir: str | Path | None) -> tuple[str, dict[str, list[dict]], str]:
     """A task's name, its rows by split (see `reshape`), and where they come from. Arguments and errors: `load_task`.
 
-    Warns where a row of another split has a label that no training row has: often a typing error.
+    Warns where a row of another split has a label that no training row has, or is a training row: often a slip.
     """
     try:
         rows, where = load_rows(name, source, data_dir)
@@ -157,39 +159,54 @@ def load_reshaped(name: str, source: str, data_dir: str | Path | None) -> tuple[
         known = ", ".join([*LABELS, *ENTITY_TYPES])
         raise FileNotFoundError(f"{error}\nKnown names are {known}; of any other task {SHAPES}") from None
     name = Path(name).stem if Path(name).suffix in ENDINGS else Path(name).name
-    for split in SPLITS:
-        for number, row in enumerate(rows[split]):
+    for of_split in rows.values():
+        for number, row in enumerate(of_split):
             try:
-                rows[split][number] = reshape(name, row)
-            except (ValueError, TypeError, AttributeError) as error:
-                raise ValueError(f"{where}: {split}, row {number + 1}: {error}; the row is {str(row)[:100]}") from None
-    kind = rows["train"][0]["kind"]
-    if other := next((row["kind"] for split in SPLITS for row in rows[split] if row["kind"] != kind), None):
-        raise ValueError(f"{where}: rows of kind {kind} and of kind {other}; a task has one kind")
-    if kind != "choice" and (new := labels_in(rows["validation"] + rows["test"]) - labels_in(rows["train"])):
-        warnings.warn(f"{name}: no training row has the label {' or '.join(sorted(new))}; others do", stacklevel=3)
+                of_split[number] = Row(reshape(name, row), row.place)
+            except ValueError as error:
+                raise ValueError(f"{row.place}: {error}; the row is {shown(dict(row))}") from None
+    check_together(name, rows, where)
+    warn_of(name, rows)
     return name, rows, where
 
 
-def _encode(rows: list[dict], kind: str, labels: list[str], tokenizer, max_length: int) -> list[Example]:
+def _encode(rows: list[Row], kind: str, labels: list[str], tokenizer, max_length: int) -> list[Example]:
     """Rows of one split as examples."""
     limits = {"truncation": True, "max_length": max_length, "return_token_type_ids": True}
+    ids = {label: id for id, label in enumerate(labels)}
     examples = []
     for row in rows:
         if kind == "token":
-            encoding = tokenizer(row["tokens"], is_split_into_words=True, **limits)
-            first = {}
-            for position, word in enumerate(encoding.word_ids()):
-                if word is not None:
-                    first.setdefault(word, position)
-            tags = [IGNORE] * len(encoding["input_ids"])
-            for word, position in first.items():
-                tags[position] = labels.index(row["ner_tags"][word])
-            examples.append(Example(row, [{**encoding, "labels": tags}], first_sub_token=first))
+            examples.append(_encode_words(row, ids, tokenizer, limits))
         elif kind == "choice":
             pairs = [(row["text"], choice) if row["text"] else (choice,) for choice in row["choices"]]
             examples.append(Example(row, [dict(tokenizer(*pair, **limits)) for pair in pairs], row["label"]))
         else:
             encoding = tokenizer(row["text"], row["text_pair"], **limits)
-            examples.append(Example(row, [dict(encoding)], labels.index(row["label"])))
+            examples.append(Example(row, [dict(encoding)], ids[row["label"]]))
     return examples
+
+
+def _encode_words(row: Row, ids: dict[str, int], tokenizer, limits: dict) -> Example:
+    """A sentence as an example: each word's label stands at its first sub-token.
+
+    A tokenizer may make nothing of a word, an emoji's variation selector, say. That does no harm where the word is
+    outside all entities, and others are left.
+    """
+    encoding = tokenizer(row["tokens"], is_split_into_words=True, **limits)
+    first = {}
+    for position, word in enumerate(encoding.word_ids()):
+        if word is not None:
+            first.setdefault(word, position)
+    tags = [IGNORE] * len(encoding["input_ids"])
+    for word, position in first.items():
+        tags[position] = ids[row["ner_tags"][word]]
+    for word in set(range(len(row["tokens"]))) - first.keys():  # dropped, or cut off
+        if row["ner_tags"][word] != "O" or not first:
+            text = row["tokens"][word]
+            if not tokenizer([text], is_split_into_words=True, add_special_tokens=False)["input_ids"]:
+                raise ValueError(
+                    f"{row.place}: the tokenizer makes nothing of word {word + 1}, {text!r}, with the tag "
+                    f"{row['ner_tags'][word]!r}; take it out"
+                )
+    return Example(row, [{**encoding, "labels": tags}], first_sub_token=first)
