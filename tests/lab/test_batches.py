@@ -34,6 +34,11 @@ def test_skipping_is_dropping(skip):
     assert numbers(shuffled_batches(examples(13), 4, seed=3, skip=skip), 20 - skip) == whole[skip:]
 
 
+def test_no_examples_are_refused_where_batches_would_never_come():
+    with pytest.raises(ValueError, match="no examples"):
+        next(shuffled_batches([], 4, seed=3))
+
+
 def test_the_seed_decides_the_order():
     first, again, other = (numbers(shuffled_batches(examples(40), 4, seed=seed), 10) for seed in (1, 1, 2))
     assert first == again != other

@@ -137,6 +137,20 @@ def test_gradients_are_scaled_down_to_the_highest_norm(steps, make_task, make_mo
     assert [step["norm"] for step in steps] == pytest.approx([0.01] * 8, rel=1e-3)
 
 
+def test_without_a_highest_norm_gradients_stay_as_they_are(steps, make_task, make_model):
+    for norm in (1e9, None):
+        fit(make_model(make_task()), make_task(), max_grad_norm=norm)
+    assert steps[:8] == steps[8:] and max(step["norm"] for step in steps) > 0
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_an_empty_split_is_refused_before_the_first_step(split, steps, make_task, make_model):
+    task = replace(make_task(), **{split: []})
+    with pytest.raises(ValueError, match=f"my_token has no {split} examples"):
+        fit(make_model(make_task()), task)
+    assert steps == []
+
+
 def test_nothing_to_train_is_an_error(make_task, make_model):
     model = make_model(make_task()).requires_grad_(False)
     with pytest.raises(ValueError, match="no parameter of this model requires gradients"):

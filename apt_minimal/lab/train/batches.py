@@ -49,7 +49,12 @@ def shuffled_batches(examples: Sequence[Example], batch_size: int, seed: int, sk
 
     Examples of similar length come together, which saves padding: shuffled, sorted by length within stretches of
     sixteen batches, and the batches shuffled again.
+
+    Raises:
+        ValueError: there are no examples; else this would look for ever for a first batch.
     """
+    if not examples:
+        raise ValueError("there are no examples to make batches of")
     rng = random.Random(seed)
     while True:
         order = rng.sample(range(len(examples)), len(examples))

@@ -11,63 +11,9 @@ from tqdm import tqdm
 from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.train.batches import forward, predict, shuffled_batches
 from apt_minimal.lab.train.checkpoint import Checkpoint, copy, identity, restore
+from apt_minimal.lab.train.config import TrainConfig
 
 __all__ = ["History", "TrainConfig", "forward", "predict", "train"]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train: AdamW, the learning rate rising over the warm-up and then falling linearly to 0.
-
-    Args:
-        learning_rate: the highest.
-        batch_size: examples in a step.
-        max_steps: optimiser steps.
-        evaluations: how often the development set is scored, at equal distances.
-        patience: stop after so many evaluations in a row without a better score; None: never.
-        warmup: share of the steps in which the learning rate rises.
-        weight_decay: AdamW's.
-        max_grad_norm: gradients are scaled down to this norm.
-        seed: of the order of examples and of dropout.
-        bf16: on a GPU, forward passes run in bfloat16; weights, gradients and the optimiser stay float32.
-
-    Raises:
-        ValueError: no step, an empty batch, no patience, more evaluations than steps, or a number of another kind.
-    """
-
-    learning_rate: float
-    batch_size: int = 16
-    max_steps: int = 600
-    evaluations: int = 10
-    patience: int | None = None
-    warmup: float = 0.06
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    seed: int = 11
-    bf16: bool = True
-
-    def __post_init__(self):
-        for name in ("batch_size", "max_steps", "evaluations", "seed"):
-            if not isinstance(value := getattr(self, name), int):
-                raise ValueError(f"{name} is {value!r}; it must be a whole number")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience is {self.patience}; it must be at least 1, or None")
-        if self.batch_size < 1 or not 1 <= self.evaluations <= self.max_steps:
-            raise ValueError(
-                f"batch_size is {self.batch_size}, evaluations {self.evaluations} and max_steps {self.max_steps}; "
-                "each must be at least 1, and evaluations at most max_steps"
-            )
-
-    def learning_rate_factor(self, step: int) -> float:
-        """The share of the highest learning rate that is used after `step` steps."""
-        warmup = round(self.warmup * self.max_steps)
-        if step < warmup:
-            return (step + 1) / warmup
-        return (self.max_steps - step) / max(self.max_steps - warmup, 1)
-
-    def evaluation_steps(self) -> list[int]:
-        """The steps after which the development set is scored; the last step is one of them."""
-        return [round(self.max_steps * i / self.evaluations) for i in range(1, self.evaluations + 1)]
 
 
 @dataclass
@@ -140,8 +86,13 @@ def train(
 
     Raises:
         FloatingPointError: the loss is no longer finite.
-        ValueError: nothing requires gradients, or the checkpoint belongs to another run.
+        ValueError: nothing requires gradients, a split is empty, or the checkpoint belongs to another run.
     """
+    for split in ("train", "validation"):
+        if not getattr(task, split):
+            raise ValueError(
+                f"{task.name} has no {split} examples; training needs some, and some to choose the state by"
+            )
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trained:
         raise ValueError("no parameter of this model requires gradients, so there is nothing to train")
@@ -186,7 +137,8 @@ def _steps(
         if not loss.isfinite():
             raise _diverged(f"the loss is {loss.item()}", step, config, history)
         loss.backward()
-        nn.utils.clip_grad_norm_(trained.values(), config.max_grad_norm)
+        if config.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(trained.values(), config.max_grad_norm)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
