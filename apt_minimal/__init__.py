@@ -31,7 +31,7 @@ __all__ = [
 def __getattr__(name: str):
     # The core does without the lab's packages; load_task is the one name that needs them.
     if name == "load_task":
-        from apt_minimal.lab import load_task
+        from apt_minimal.lab.data.tasks import load_task
 
         return load_task
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

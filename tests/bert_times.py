@@ -19,8 +19,8 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 
 from apt_minimal.lab.data.protocol import cut
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
-from apt_minimal.lab.experiments.run import load, method_of, train_config
-from apt_minimal.lab.methods.methods import load_model, prepare
+from apt_minimal.lab.experiments.run import load, train_config
+from apt_minimal.lab.methods import load_model, method_recorded, prepare
 from apt_minimal.lab.train.batches import predict
 from apt_minimal.lab.train.loop import train
 
@@ -47,7 +47,7 @@ def measured(spec: dict, epochs: int, folder: str, data_dir: str) -> dict:
     task, splits = cut(load(spec["task"], folder, data_dir), "full", spec["seed"])
     if DEVICE == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    model = prepare(load_model(task, folder), method_of(spec["settings"])).to(DEVICE)
+    model = prepare(load_model(task, folder), method_recorded(spec["method"], spec["settings"])).to(DEVICE)
     config = replace(train_config(spec["train"], len(task.train)), evaluations=1)
     few = replace(task, validation=task.validation[:1])  # an evaluation that takes no time
 

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import BertForSequenceClassification
 
 from apt_minimal import AptConfig, attach
-from apt_minimal.lab import embedded_backbone
+from apt_minimal.lab.data.backbones import embedded_backbone
 
 BATCH, TOKENS, LENGTH = 16, 128, 16
 

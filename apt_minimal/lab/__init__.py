@@ -1,14 +1,51 @@
-"""What the notebooks and experiments need around the core: tasks, baselines, a training loop, plots."""
+"""What the notebooks and experiments need around the core; each name's room is imported when the name is first used.
 
-from apt_minimal.lab.data.tasks import Task, load_task
+    style          the look of every figure
+    data           rows, tasks, and how they are cut
+    train          a training loop to be read
+    methods        APT and what it is compared with, in one table
+    read           what a trained model does
+    experiments    grids of runs, their records, tables and figures
 
-__all__ = ["Task", "embedded_backbone", "load_task"]
+A room imports from those above it, never from one below. (`train`, the function, is in `apt_minimal.lab.train.loop`.)
+"""
+
+from importlib import import_module
+
+_ROOMS = {
+    "style": "heatmap smoothed use_style",
+    "data.entities": "entities entity_scores",
+    "data.backbones": "embedded_backbone",
+    "data.splits": "few_shot hold_out",
+    "data.tasks": "Example Task load_task",
+    "train.batches": "predict",
+    "train.loop": "History TrainConfig",
+    "methods": "COLORS LABELS MARKERS METHODS TRAINED UNTRAINED Method color label load_model marker prepare",
+    "methods.beside": "BesidePrefix attach_beside",
+    "methods.log_gate": "LogGatedPrefix use_log_gates",
+    "methods.prune": "HardConcrete penalised penalty prune prune_gates use_prune_gates",
+    "methods.query_gate": "QueryGate use_query_gates",
+    "methods.upper": "CachedTask UpperLayers cache_below",
+    "read.gates": "GateReading gated_norms plot_gates read_gates read_sentence",
+    "read.importance": "layer_effects removed scores_without token_effects",
+    "read.rankings": "lengths_from rank_agreement",
+    "read.readings": "Readings",
+    "experiments.grid": "methods_of",
+    "experiments.intervals": "contrast_interval difference_interval score_interval",
+    "experiments.lines": "main_score read_predictions",
+    "experiments.plots": "plot_scores plot_tasks plot_training",
+    "experiments.recordings": "RESULTS load_recording",
+    "experiments.tables": "difference_table finished_table paper_scores run_table score_table search_table verdict",
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str):
-    # Not imported above, as `python -m apt_minimal.lab.data.backbones` would then run a module that is loaded already.
-    if name == "embedded_backbone":
-        from apt_minimal.lab.data.backbones import embedded_backbone
-
-        return embedded_backbone
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

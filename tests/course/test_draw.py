@@ -11,7 +11,7 @@ from matplotlib.textpath import TextToPath
 
 from apt_minimal.course import draw
 from apt_minimal.course.draw import palette
-from apt_minimal.lab.experiments.plots import COLORS
+from apt_minimal.lab.methods import COLORS
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures"
 FILES = draw.files()

@@ -11,10 +11,10 @@ import torch
 from torch.nn.functional import one_hot
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from apt_minimal.lab import load_task
-from apt_minimal.lab.data.tasks import Task
-from apt_minimal.lab.methods.methods import load_model, prepare
+from apt_minimal.lab.data.tasks import Task, load_task
+from apt_minimal.lab.methods import METHODS, Method, load_model, prepare
 from apt_minimal.lab.train.loop import TrainConfig, train
+from apt_minimal.prefix import AptConfig
 
 NAMES, CITIES, COLOURS = ["anna", "bob", "clara jones", "dan"], ["paris", "london", "oslo"], ["red", "blue"]
 WORDS = ["anna", "bob", "jones", "paris", "london", "likes", "very", "the", "red", "blue", "is", "."]
@@ -46,6 +46,11 @@ def backbone(tokenizer, tmp_path_factory):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+def with_prefix(config: AptConfig) -> Method:
+    """APT's method with another prefix."""
+    return replace(METHODS["apt"], config=config)
 
 
 def made_row(kind: str, number: int) -> dict:

@@ -5,8 +5,8 @@ import warnings
 
 import pytest
 
-from apt_minimal.lab import load_task
 from apt_minimal.lab.data.shapes import reshape
+from apt_minimal.lab.data.tasks import load_task
 
 TEXT = {"text": "red", "label": "x"}
 TWO = [TEXT, {"text": "blue", "label": "y"}]

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from apt_minimal.lab.data.backbones import SMALL_SHA256, embedded_backbone
-from apt_minimal.lab.methods.methods import load_model
+from apt_minimal.lab.methods import load_model
 from apt_minimal.lab.methods.untrained import bag_of_words, majority
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from apt_minimal.lab.data.tasks import Example, Task
-from apt_minimal.lab.train.loop import predict, shuffled_batches
+from apt_minimal.lab.train.batches import predict, shuffled_batches
 
 
 def examples(count):

@@ -6,8 +6,8 @@ import math
 import pytest
 
 from apt_minimal.lab.experiments import cost
-from apt_minimal.lab.experiments.tables import RESULTS
-from apt_minimal.lab.methods.methods import method_named
+from apt_minimal.lab.experiments.recordings import RESULTS
+from apt_minimal.lab.methods import method_named
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ def test_what_is_timed_trains_what_the_method_trains_and_nothing_else(method, fi
     task = cost.made_task(8)
     for example in task.train:
         example.inputs[0]["input_ids"] = [7] * len(example.inputs[0]["input_ids"])
-    model, batch, optimizer = cost.ready(method, task)
-    assert model.training and ("hidden_states" in batch) is (first > 0)
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    before = [p.detach().clone() for p in trained]
-    cost.step(model, batch, optimizer)
+    with cost.ready(method, task) as (model, batch, optimizer):
+        assert model.training and ("hidden_states" in batch) is (first > 0)
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        before = [p.detach().clone() for p in trained]
+        cost.step(model, batch, optimizer)
     assert all((p != old).any() for p, old in zip(trained, before, strict=True))
     expected = [p for p in make_model(task, method).parameters() if p.requires_grad]
     assert [p.shape for p in trained] == [p.shape for p in expected]

@@ -14,7 +14,9 @@ from torch.autograd import grad
 from transformers import BertForSequenceClassification, BertModel
 
 from apt_minimal import AptConfig, Encoder, attach, detach, load_adapter, prefixes, record, save_adapter
-from apt_minimal.lab.methods import attach_beside, use_log_gates, use_query_gates
+from apt_minimal.lab.methods.beside import attach_beside
+from apt_minimal.lab.methods.log_gate import use_log_gates
+from apt_minimal.lab.methods.query_gate import use_query_gates
 from apt_minimal.lab.read.importance import layer_effects, removed
 
 IMPLEMENTATIONS = ["eager", "sdpa"]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import reference
 import torch
+from conftest import with_prefix
 from torch import nn
 from transformers import BertForSequenceClassification, BertModel
 
 from apt_minimal import AptConfig, attach, detach, load_adapter, prefixes, record, save_adapter
-from apt_minimal.lab.methods import HardConcrete, penalised, penalty, prune, prune_gates, use_prune_gates
-from apt_minimal.lab.methods.methods import Method
+from apt_minimal.lab.methods.prune import HardConcrete, penalised, penalty, prune, prune_gates, use_prune_gates
 from apt_minimal.lab.read.importance import layer_effects, token_effects
 from apt_minimal.lab.train.loop import TrainConfig, train
 
@@ -230,7 +230,7 @@ def test_the_training_loop_adds_the_penalty_while_the_context_is_open(make_task,
     task, config = make_task("text"), TrainConfig(1e-2, batch_size=8, max_steps=1, evaluations=1)
     losses = {}
     for weight in (0.0, 0.5):
-        model = use_prune_gates(make_model(task, Method(AptConfig(4))))
+        model = use_prune_gates(make_model(task, with_prefix(AptConfig(4))))
         with penalised(model, weight):
             losses[weight] = train(model, task, config, progress=False).loss[0]
         plain = model.eval()(**task.collate(task.train)).loss
@@ -247,7 +247,7 @@ def test_the_training_loop_adds_the_penalty_while_the_context_is_open(make_task,
 
 def test_the_training_loop_trains_gates_whose_pruned_model_is_the_one_that_was_scored(make_task, make_model, close):
     task = make_task("text")
-    model = use_prune_gates(make_model(task, Method(AptConfig(4)))).double()
+    model = use_prune_gates(make_model(task, with_prefix(AptConfig(4)))).double()
     before = prune_gates(model)[0].location.clone()
     with penalised(model, 1.0):
         train(model, task, TrainConfig(0.1, batch_size=8, max_steps=40, evaluations=1), progress=False)
@@ -287,7 +287,7 @@ def test_gates_under_autocast_run_in_bfloat16(gated, right_padded):
 
 def test_measures_of_whole_layers_work_and_those_of_single_tokens_say_why_not(make_task, make_model):
     task = make_task("text")
-    model = use_prune_gates(make_model(task, Method(AptConfig(4))))
+    model = use_prune_gates(make_model(task, with_prefix(AptConfig(4))))
     set_gates(model, [[0, 0, 0, 0], [1, 1, 1, 1], [1, 0, 1, 0]])
     effects = layer_effects(model, task, task.validation)
     assert effects[0] < 1e-6 and (effects[1:] > 1e-3).all()

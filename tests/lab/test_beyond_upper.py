@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
+from conftest import with_prefix
 from torch import nn
 
 from apt_minimal import AptConfig, attach, prefixes, record
-from apt_minimal.lab.methods import UpperLayers, cache_below, penalised, prune, prune_gates, use_prune_gates
-from apt_minimal.lab.methods.methods import Method
-from apt_minimal.lab.train.loop import TrainConfig, predict, train
+from apt_minimal.lab.methods.prune import penalised, prune, prune_gates, use_prune_gates
+from apt_minimal.lab.methods.upper import UpperLayers, cache_below
+from apt_minimal.lab.train.batches import predict
+from apt_minimal.lab.train.loop import TrainConfig, train
 
 LAYERS = range(4)  # of a model with layers 0, 1, 2; 3: the head
 
@@ -26,7 +28,7 @@ def make_both(make_model):
     """The whole model in fp64, prefixes from a layer on, every trained number random and large enough to matter."""
 
     def make(task, layer, **options):
-        model = make_model(task, Method(lengths(layer)), **options).double().eval()
+        model = make_model(task, with_prefix(lengths(layer)), **options).double().eval()
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad or "LayerNorm" in name:
@@ -196,7 +198,7 @@ def test_prune_gates_and_their_penalty_hold_on_cached_states(make_task, make_mod
     task, config = make_task("text"), TrainConfig(1e-3, batch_size=8, max_steps=1, evaluations=1)
     losses = []
     for weight in (0.0, 1.0):
-        model = use_prune_gates(make_model(task, Method(lengths(1)))).double()
+        model = use_prune_gates(make_model(task, with_prefix(lengths(1)))).double()
         upper, cached = UpperLayers(model, 1), cache_below(model, task, 1)
         with penalised(model, weight):
             losses += train(upper, cached, config, progress=False).loss
@@ -216,7 +218,7 @@ def test_prune_gates_and_their_penalty_hold_on_cached_states(make_task, make_mod
 @pytest.mark.parametrize("use", [UpperLayers, lambda model, layer: cache_below(model, None, layer)])
 def test_what_cannot_be_cut_is_named(use, tiny, make_task, make_model):
     task = make_task("text")
-    model = make_model(task, Method(AptConfig((0, 3, 0))))
+    model = make_model(task, with_prefix(AptConfig((0, 3, 0))))
     for layer in (-1, 4, True, 1.0):
         with pytest.raises(ValueError, match=r"layer is .*; this model has layers 0 to 2, and 3 means its head only"):
             use(model, layer)

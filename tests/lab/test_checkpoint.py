@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import with_prefix
 
 from apt_minimal import AptConfig
-from apt_minimal.lab.methods.methods import Method
 from apt_minimal.lab.train import checkpoint
 from apt_minimal.lab.train.loop import TrainConfig, train
 
@@ -102,10 +102,10 @@ def test_a_run_killed_after_its_last_checkpoint_still_stops_early(monkeypatch, f
 def test_a_checkpoint_of_another_prefix_length_is_refused(length, fit, file, make_task, make_model, interrupt):
     stop = interrupt(6)
     with pytest.raises(KeyboardInterrupt):
-        fit(file, make_model(make_task(), Method(AptConfig(length))))
+        fit(file, make_model(make_task(), with_prefix(AptConfig(length))))
     stop.off()
     with pytest.raises(ValueError, match="another run"):
-        fit(file, make_model(make_task(), Method(AptConfig(16))))
+        fit(file, make_model(make_task(), with_prefix(AptConfig(16))))
 
 
 def test_a_checkpoint_on_another_backbone_is_refused(fit, interrupted, make_task, make_model):

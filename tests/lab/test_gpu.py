@@ -11,7 +11,7 @@ from torch import nn
 from apt_minimal.lab.experiments import run as runs
 from apt_minimal.lab.experiments.run import finished_line, repeatable
 from apt_minimal.lab.experiments.runner import read_results, run_grid
-from apt_minimal.lab.methods.methods import METHODS
+from apt_minimal.lab.methods import METHODS, TRAINED
 from apt_minimal.lab.train.batches import forward, predict
 from apt_minimal.lab.train.loop import TrainConfig, train
 
@@ -29,7 +29,7 @@ def line_of(make_task, backbone, tmp_path):
     make_task("token")
 
     def do(method):
-        settings = asdict(METHODS[method])
+        settings = METHODS[method].settings
         spec = {"task": "my_token", "setting": "full", "method": method, "purpose": "final", "seed": 1}
         spec |= {"backbone": backbone, "settings": settings, "train": asdict(CONFIG)}
         return finished_line(spec, str(tmp_path), GPU, backbone)
@@ -37,7 +37,7 @@ def line_of(make_task, backbone, tmp_path):
     return do
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TRAINED)
 def test_a_run_done_twice_gives_the_same_numbers(method, line_of, same):
     (line, predictions), (again, predictions_again) = line_of(method), line_of(method)
     assert "failed" not in line
@@ -47,7 +47,7 @@ def test_a_run_done_twice_gives_the_same_numbers(method, line_of, same):
 
 
 # Pruning's gates are noise in training, which a GPU draws differently, as it does dropout.
-@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"apt_pruned"}))
+@pytest.mark.parametrize("method", sorted(TRAINED.keys() - {"apt_pruned"}))
 def test_in_float32_and_without_dropout_it_trains_as_on_a_cpu(method, make_task, make_model):
     task, config = make_task("choice"), replace(CONFIG, bf16=False, max_steps=3, evaluations=1)
     here = make_model(task, method)

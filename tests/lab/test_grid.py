@@ -20,7 +20,7 @@ from apt_minimal.lab.experiments import runner as experiments
 from apt_minimal.lab.experiments.grid import best_rate
 from apt_minimal.lab.experiments.lines import read_lines, read_predictions, run_key
 from apt_minimal.lab.experiments.runner import minutes_left, read_results, run_grid
-from apt_minimal.lab.methods.methods import load_model
+from apt_minimal.lab.methods import load_model
 
 GRID = """
 backbone = "{backbone}"

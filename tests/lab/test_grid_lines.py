@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 
 import pytest
 from conftest import made_row
@@ -14,7 +14,7 @@ from apt_minimal.lab.data.protocol import cut, shots
 from apt_minimal.lab.experiments import run as runs
 from apt_minimal.lab.experiments.grid import _spec, at_edge, best_rate
 from apt_minimal.lab.experiments.lines import claim, main_score, read_lines, write_line
-from apt_minimal.lab.methods.methods import Method, method_named
+from apt_minimal.lab.methods import METHODS, TRAINED, method_named, method_recorded
 from apt_minimal.lab.train import loop as training
 from apt_minimal.lab.train.loop import History
 
@@ -214,14 +214,14 @@ def test_a_machine_without_git_does_not_fail(monkeypatch):
 def test_on_kept_states_both_rules_and_all_splits_are_scored_as_with_the_whole_model(spec, make_task, make_model):
     """One layer below a prefix and no dropout there: the very run that APT with these lengths is in eval mode below."""
     task, method = make_task(), method_named("apt_upper@0-4-4")
-    run = spec(setting="full") | {"settings": asdict(method)}
+    run = spec(setting="full") | {"settings": method.settings, "method": "apt_upper@0-4-4"}
     found, files = runs.run(run, task)
     assert {split: len(examples) for split, examples in files["predictions"].items()} == {
         "held_out": 2, "dev": 10, "dev_best": 10, "test": 8
     }  # fmt: skip
     assert found["prefix_lengths"] == [0, 4, 4]
     assert max(found["history"]["watched_scores"]) == found["dev_best"]["f1"]
-    other = runs.run(spec(setting="full") | {"settings": asdict(method_named("apt@0-4-4"))}, task)[0]
+    other = runs.run(spec(setting="full") | {"settings": method_named("apt@0-4-4").settings}, task)[0]
     assert found["history"]["loss"][0] == pytest.approx(other["history"]["loss"][0], rel=0.2)
     assert found["history"]["loss"] != other["history"]["loss"]  # dropout below the first prefix
 
@@ -229,8 +229,9 @@ def test_on_kept_states_both_rules_and_all_splits_are_scored_as_with_the_whole_m
 def test_a_pruned_run_is_scored_without_the_tokens_that_were_closed(spec, make_task):
     """A heavy penalty closes all; then what is left is the head."""
     task = make_task()
-    settings = asdict(Method(AptConfig(4), prune_weight=50.0))
-    found, _ = runs.run(spec(max_steps=60, evaluations=1, learning_rate=0.1) | {"settings": settings}, task)
+    method = replace(METHODS["apt_pruned"], config=AptConfig(4), options={"prune_weight": 50.0})
+    how = {"method": "apt_pruned", "settings": method.settings}
+    found, _ = runs.run(spec(max_steps=60, evaluations=1, learning_rate=0.1) | how, task)
     assert found["prefix_lengths"] == [0, 0, 0] and "effects" not in found
     assert found["trained_parameters"] > 3 * 4 * 32  # what was trained, before anything was dropped
 
@@ -244,6 +245,9 @@ def test_the_specification_names_what_goes_beyond_only_where_it_is_used():
     }
     always = {"lora_rank", "train_backbone", "shift_positions"}
     assert settings == {"apt": always, "apt_log_gate": always | {"beyond"}, "apt_pruned": always | {"prune_weight"}}
-    assert runs.method_of(
-        _spec(grid, plan, "mine", "full", "apt_log_gate", "final", 1, 1e-2)["settings"]
-    ) == method_named("apt_log_gate")
+
+
+@pytest.mark.parametrize("name", [*TRAINED, "apt@4", "apt_upper@0-8-16", "lora"])
+def test_a_method_comes_back_from_what_a_run_records_of_it(name):
+    method = method_named(name, 32)
+    assert method_recorded(name, json.loads(json.dumps(method.settings))) == method

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import with_prefix
 from transformers import BertModel
 
 from apt_minimal import AptConfig, Encoder, attach, prefixes, record
 from apt_minimal.attention import prefix_attention, prepend_prefix, scaled_dot_product_attention, split_heads
-from apt_minimal.lab.methods.methods import Method, load_model
+from apt_minimal.lab.methods import load_model
 from apt_minimal.lab.read.gates import gated_norms, read_gates
 from apt_minimal.lab.read.importance import layer_effects, removed, scores_without, token_effects
 from apt_minimal.lab.read.rankings import lengths_from
-from apt_minimal.lab.train.loop import predict
+from apt_minimal.lab.train.batches import predict
 
 SEEDS = range(4)
 LAYER, TOKEN = 1, 2  # where something is planted
@@ -26,7 +27,7 @@ def planted(make_task, make_model):
 
     def make(seed=0, config=None, kind="text"):
         task = make_task(kind)
-        model = make_model(task, Method(config or AptConfig(5)), seed).double()
+        model = make_model(task, with_prefix(config or AptConfig(5)), seed).double()
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for name, parameter in model.named_parameters():

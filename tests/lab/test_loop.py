@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import with_prefix
 
 from apt_minimal import AptConfig
-from apt_minimal.lab.methods.methods import Method
 from apt_minimal.lab.train import loop as training
-from apt_minimal.lab.train.loop import TrainConfig, predict, train
+from apt_minimal.lab.train.batches import predict
+from apt_minimal.lab.train.loop import TrainConfig, train
 
 QUICK = TrainConfig(learning_rate=1e-2, batch_size=8, max_steps=8, evaluations=8)
 
@@ -35,7 +36,7 @@ def steps(monkeypatch):
 
 def test_apt_memorises_a_task_of_any_kind(any_task, make_model):
     task = replace(any_task, train=any_task.train[:8], validation=any_task.train[:8])
-    model = make_model(task, Method(AptConfig(prefix_dropout=0.0)))
+    model = make_model(task, with_prefix(AptConfig(prefix_dropout=0.0)))
     for dropout in (module for module in model.modules() if isinstance(module, torch.nn.Dropout)):
         dropout.p = 0.0
     history = fit(model, task, learning_rate=3e-2, max_steps=50, evaluations=10, patience=5)

@@ -1,13 +1,27 @@
 """Methods: what each one trains, and that all start from the same backbone and head."""
 
 import copy
+import json
 
 import pytest
 import torch
 from transformers import DynamicCache
 
 from apt_minimal import prefixes
-from apt_minimal.lab.methods.methods import METHODS, load_model, method_named, prepare, sized
+from apt_minimal.lab.experiments.lines import run_key
+from apt_minimal.lab.experiments.recordings import RESULTS
+from apt_minimal.lab.methods import (
+    COLORS,
+    LABELS,
+    MARKERS,
+    METHODS,
+    TRAINED,
+    UNTRAINED,
+    load_model,
+    method_named,
+    method_recorded,
+    prepare,
+)
 
 PEFT_WARNING = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
@@ -58,15 +72,15 @@ def test_lora_trains_as_much_as_apt_but_for_the_layer_gates(make_task, make_mode
 def test_methods_are_sized_to_match_apt(length, make_task, make_model, trained):
     sizes = {}
     for name in ("apt", "p_tuning_v2_plus", "lora"):
-        sizes[name] = count(trained(make_model(make_task(), sized(length)[name])), "")
+        sizes[name] = count(trained(make_model(make_task(), method_named(name, length))), "")
     assert sizes["apt"] - 3 == sizes["p_tuning_v2_plus"] == sizes["lora"]
 
 
 def test_every_length_can_be_matched_nearly():
     for length in range(1, 200):
-        methods = sized(length)
-        assert abs(methods["lora"].lora_rank * 4 - 3 * length) <= 3
-        assert abs(methods["p_tuning_v2_plus"].config.prefix_length * 2 - 3 * length) <= 1
+        lora, plus = method_named("lora", length), method_named("p_tuning_v2_plus", length)
+        assert abs(lora.options["lora_rank"] * 4 - 3 * length) <= 3
+        assert abs(plus.config.prefix_length * 2 - 3 * length) <= 1
 
 
 VARIANTS = {
@@ -122,7 +136,7 @@ def test_the_same_holds_on_the_real_backbone(minilm, make_task, trained):
     assert count(apt, ".scale") == 6
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TRAINED)
 def test_every_method_starts_from_the_same_backbone_and_head(method, make_task, make_model, backbone):
     task = make_task()
     torch.manual_seed(0)
@@ -157,13 +171,15 @@ def test_an_unknown_method_lists_those_there_are(make_task, make_model):
 
 
 def test_a_name_may_carry_prefix_lengths():
-    assert method_named("apt", 8) == sized(8)["apt"]
-    assert method_named("apt@4", 8) == sized(4)["apt"]
+    assert method_named("apt", 8) == method_named("apt@8")
+    assert method_named("apt@4", 8) == method_named("apt", 4)
     assert method_named("apt_upper@0-0-24").config.prefix_length == (0, 0, 24)
-    assert method_named("apt_upper@0-0-24").beyond == "cached"
+    assert method_named("apt_upper@0-0-24").settings["beyond"] == "cached"
 
 
 WRONG_NAMES = {
+    "no such method: majority; there are": "majority",
+    "no such method: p_tuning_v2_star": "p_tuning_v2_star",
     "no such method: adapter@4": "adapter@4",
     "lora@4: lora has no prefix": "lora@4",
     "apt@: behind": "apt@",
@@ -217,3 +233,17 @@ def test_every_piece_beyond_the_paper_is_another_function_than_apt(make_task, ma
         == ["apt", "apt_pruned", "apt_upper"]
     )
     assert same_as == {method: [method] for method in same_as}
+
+
+def test_every_method_has_a_label_a_colour_and_a_marker_of_its_own():
+    assert [len(set(looks.values())) for looks in (LABELS, COLORS, MARKERS)] == [len(METHODS)] * 3
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*/*.jsonl")), ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_the_table_gives_every_recorded_run_the_key_that_its_predictions_carry(file):
+    for text in file.read_text().splitlines():
+        line = json.loads(text)
+        spec = line["run"]
+        if spec["method"] not in UNTRAINED:
+            spec = spec | {"settings": method_recorded(spec["method"], spec["settings"]).settings}
+        assert line["predictions"] == f"{file.stem}/{spec['method']}-{run_key(spec)}.json.gz"

@@ -7,9 +7,10 @@ import pytest
 from transformers import AutoTokenizer
 
 import apt_minimal
-from apt_minimal.lab import load_task
-from apt_minimal.lab.methods.methods import load_model, prepare
-from apt_minimal.lab.train.loop import TrainConfig, predict, train
+from apt_minimal.lab.data.tasks import load_task
+from apt_minimal.lab.methods import load_model, prepare
+from apt_minimal.lab.train.batches import predict
+from apt_minimal.lab.train.loop import TrainConfig, train
 
 QUICK = TrainConfig(learning_rate=1e-2, batch_size=8, max_steps=6, evaluations=2)
 

@@ -7,19 +7,11 @@ import torch
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.intervals import score_interval
 from apt_minimal.lab.experiments.lines import write_line
-from apt_minimal.lab.experiments.plots import (
-    COLORS,
-    MARKERS,
-    _ordered,
-    color,
-    marker,
-    plot_gates,
-    plot_tasks,
-    plot_training,
-    smoothed,
-)
-from apt_minimal.lab.experiments.tables import LABELS, label, load_recording
-from apt_minimal.lab.read.gates import GateReading
+from apt_minimal.lab.experiments.plots import _ordered, plot_tasks, plot_training
+from apt_minimal.lab.experiments.recordings import load_recording
+from apt_minimal.lab.methods import COLORS, MARKERS, color, label, marker
+from apt_minimal.lab.read.gates import GateReading, plot_gates
+from apt_minimal.lab.style import smoothed
 
 GRID = """
 backbone = "b"
@@ -35,15 +27,6 @@ apt = [1e-2]
 [tasks.mine]
 [tasks.other]
 """
-
-
-def test_smoothed_is_a_running_mean():
-    assert smoothed([4.0, 2.0, 6.0, 0.0], window=2) == pytest.approx([4.0, 3.0, 4.0, 3.0])
-
-
-def test_every_method_has_a_colour_and_a_marker_of_its_own():
-    assert COLORS.keys() == LABELS.keys() == MARKERS.keys()
-    assert len(set(COLORS.values())) == len(set(MARKERS.values())) == len(LABELS)
 
 
 def test_the_training_plot_shows_the_histories():

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from conftest import with_prefix
 from transformers import AutoTokenizer
 
 from apt_minimal import AptConfig, prefixes, record
-from apt_minimal.lab import load_task
-from apt_minimal.lab.methods.methods import Method, load_model, prepare
+from apt_minimal.lab.data.tasks import load_task
+from apt_minimal.lab.methods import load_model, prepare
 from apt_minimal.lab.read.gates import gated_norms, read_gates, read_sentence
 
 
@@ -15,7 +16,7 @@ def reading(make_model):
     """Read a tiny model's gates, made large and different first."""
 
     def read(task, config=None, **options):
-        model = shaken(make_model(task, Method(config or AptConfig(5))))
+        model = shaken(make_model(task, with_prefix(config or AptConfig(5))))
         return read_gates(model, task, task.validation, **options)
 
     return read
@@ -58,7 +59,7 @@ def test_neither_batches_nor_padding_change_a_reading(size, any_task, reading, c
 
 def test_a_reading_is_what_a_forward_pass_records(make_task, make_model, close):
     task = make_task("text")
-    model = shaken(make_model(task, Method(AptConfig(5))))
+    model = shaken(make_model(task, with_prefix(AptConfig(5))))
     found = read_gates(model, task, task.validation)
     with record(model) as seen, torch.no_grad():
         model(**task.collate([task.validation[7]]))
@@ -83,7 +84,7 @@ def test_gates_that_are_off_read_as_1(make_task, reading):
 @pytest.mark.parametrize("kind", ["text", "pair", "token", "choice"])
 def test_a_sentence_reads_as_the_example_made_of_it(kind, make_task, make_model, tokenizer, close):
     task = make_task(kind)
-    model = shaken(make_model(task, Method(AptConfig((5, 0, 4))))).train()
+    model = shaken(make_model(task, with_prefix(AptConfig((5, 0, 4))))).train()
     row = task.validation[3].row
     texts = {"text": ("text",), "pair": ("text", "text_pair"), "token": ("tokens",), "choice": ("text",)}[kind]
     texts = [" ".join(row[name]) if name == "tokens" else row[name] for name in texts]
@@ -107,7 +108,7 @@ def test_a_long_sentence_is_cut_off_like_a_row(make_task, make_model, tokenizer,
 
 def test_norms_are_those_of_the_prefix_that_attention_gets(make_task, make_model, close):
     task = make_task("text")
-    model = shaken(make_model(task, Method(AptConfig((5, 0, 4), prefix_dropout=0.0))))
+    model = shaken(make_model(task, with_prefix(AptConfig((5, 0, 4), prefix_dropout=0.0))))
     with torch.no_grad():
         prefixes(model)[0].layer_gate.scale.fill_(-1.5)  # a length is not negative
     reading, handed_over = read_gates(model, task, task.validation), []
@@ -137,7 +138,7 @@ def real(minilm):
     task = load_task("rte", AutoTokenizer.from_pretrained(minilm), "sample")
 
     def read(gate_input):
-        model = shaken(prepare(load_model(task, minilm), Method(AptConfig(4, gate_input=gate_input))))
+        model = shaken(prepare(load_model(task, minilm), with_prefix(AptConfig(4, gate_input=gate_input))))
         return read_gates(model, task, task.validation[:12]).spread.amax(dim=1)
 
     return read

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from apt_minimal.lab import load_task
 from apt_minimal.lab.data.entities import check_iob2
 from apt_minimal.lab.data.shapes import ENTITY_TYPES, reshape
 from apt_minimal.lab.data.sources import load_rows
+from apt_minimal.lab.data.tasks import load_task
 
 DATA = Path(__file__).parents[3] / "shared/data"
 SIZES = {

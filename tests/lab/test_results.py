@@ -7,18 +7,17 @@ from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.intervals import difference_interval, score_interval
 from apt_minimal.lab.experiments.lines import main_score, run_key, write_line
 from apt_minimal.lab.experiments.plots import plot_scores
+from apt_minimal.lab.experiments.recordings import RESULTS, load_recording
 from apt_minimal.lab.experiments.runner import read_results
 from apt_minimal.lab.experiments.tables import (
-    LABELS,
-    RESULTS,
     difference_table,
     finished_table,
-    load_recording,
     run_table,
     score_table,
     search_table,
     verdict,
 )
+from apt_minimal.lab.methods import LABELS
 
 GRID = """
 backbone = "b"

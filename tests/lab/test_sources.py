@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from apt_minimal.lab import load_task
 from apt_minimal.lab.data.sources import load_rows
+from apt_minimal.lab.data.tasks import load_task
 
 ROWS = [{"text": f"row {i}", "label": "yes"} for i in range(25)]
 

@@ -1,13 +1,15 @@
 """What a line holds of a prefix: readings before, during and after training, the last of the state that is kept."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from conftest import with_prefix
 
 from apt_minimal import AptConfig, prefixes
-from apt_minimal.lab.methods.methods import Method
+from apt_minimal.lab.methods import METHODS
 from apt_minimal.lab.read.gates import read_gates
 from apt_minimal.lab.read.importance import layer_effects, scores_without
 from apt_minimal.lab.read.readings import OVER_TIME, READ, Readings, rounded
@@ -32,8 +34,8 @@ def read(make_task, make_model):
 
 @pytest.mark.parametrize("kind", ["token", "choice"])
 def test_a_line_holds_the_readings_of_the_state_that_was_kept(kind, read, make_model):
-    model, task, found, history = read(Method(AptConfig((5, 0, 2))), kind)
-    gates, fresh = read_gates(model, task, task.validation), make_model(task, Method(AptConfig((5, 0, 2))))
+    model, task, found, history = read(with_prefix(AptConfig((5, 0, 2))), kind)
+    gates, fresh = read_gates(model, task, task.validation), make_model(task, with_prefix(AptConfig((5, 0, 2))))
     assert found["prefix_lengths"] == [5, 0, 2]
     expected = [gates.mean, gates.spread, gates.scale, gates.mass.mean(dim=0)]
     names = ("alpha_mean", "alpha_spread", "scale", "mass")
@@ -49,7 +51,7 @@ def test_a_line_holds_the_readings_of_the_state_that_was_kept(kind, read, make_m
 
 def test_gates_over_time_end_where_training_did(make_task, make_model):
     task = make_task()
-    model = make_model(task, Method(AptConfig((5, 0, 2))))
+    model = make_model(task, with_prefix(AptConfig((5, 0, 2))))
     readings, by_hand = Readings(model, task, task.validation), []
 
     def look():
@@ -80,7 +82,7 @@ def test_looking_changes_nothing_in_training(make_task, make_model, trained, sam
 
 
 def test_pruned_prefixes_are_read_as_they_are_left(read, make_task, make_model):
-    model, _, found, _ = read(Method(AptConfig(4), prune_weight=0.1))
+    model, _, found, _ = read(replace(METHODS["apt_pruned"], config=AptConfig(4)))
     assert found["prefix_lengths"] == [len(prefix.key) for prefix in prefixes(model)] == [4, 4, 4]
 
 

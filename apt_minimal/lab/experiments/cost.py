@@ -8,7 +8,9 @@ import csv
 import platform
 import statistics
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,8 +19,7 @@ import torch
 from apt_minimal.lab.data.backbones import embedded_backbone
 from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.experiments.run import peak_mib
-from apt_minimal.lab.methods.methods import load_model, method_named, prepare
-from apt_minimal.lab.methods.upper import on_kept_states
+from apt_minimal.lab.methods import load_model, method_named, prepare
 
 BATCH, WARM_UP = 16, 2
 
@@ -34,13 +35,14 @@ def made_task(tokens: int) -> Task:
     return Task("made", "sequence", ["a", "b"], examples, [], [], "made", "accuracy")
 
 
-def ready(method: str, task: Task) -> tuple:
+@contextmanager
+def ready(name: str, task: Task) -> Iterator[tuple]:
     """A model in training mode, the batch that it takes, and an optimiser for what it trains."""
+    method = method_named(name)
     model = prepare(load_model(task, embedded_backbone()), method)
     trained = [p for p in model.parameters() if p.requires_grad]
-    if method_named(method).beyond == "cached":
-        model, task = on_kept_states(model, task)
-    return model.train(), task.collate(task.train), torch.optim.AdamW(trained)
+    with method.training(model, task, method) as (model, task):
+        yield model.train(), task.collate(task.train), torch.optim.AdamW(trained)
 
 
 def step(model, batch: dict, optimizer) -> None:
@@ -53,24 +55,25 @@ def step(model, batch: dict, optimizer) -> None:
 def step_seconds(methods: list[str], tokens: int, rounds: int) -> dict[str, list[float]]:
     """Processor time of a step, which other work on the machine disturbs least: one number a round, all in turn."""
     task = made_task(tokens)
-    subjects = {method: ready(method, task) for method in methods}
     seconds = {method: [] for method in methods}
-    for i in range(WARM_UP + rounds):
-        for method, subject in subjects.items():
-            started = time.process_time()
-            step(*subject)
-            if i >= WARM_UP:
-                seconds[method].append(time.process_time() - started)
+    with ExitStack() as stack:
+        subjects = {method: stack.enter_context(ready(method, task)) for method in methods}
+        for i in range(WARM_UP + rounds):
+            for method, subject in subjects.items():
+                started = time.process_time()
+                step(*subject)
+                if i >= WARM_UP:
+                    seconds[method].append(time.process_time() - started)
     return seconds
 
 
 def peak_of(method: str, tokens: int) -> int | None:
     """Peak memory of this process, which should do nothing else, after three steps."""
     torch.set_num_threads(1)
-    subject = ready(method, made_task(tokens))
-    for _ in range(3):
-        step(*subject)
-    return peak_mib()
+    with ready(method, made_task(tokens)) as subject:
+        for _ in range(3):
+            step(*subject)
+        return peak_mib()
 
 
 def costs(methods: list[str], tokens: int, rounds: int) -> list[dict]:

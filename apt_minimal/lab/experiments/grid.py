@@ -6,7 +6,6 @@ task, `[full.train]` and `[few_shot.train]` for settings with all of the data an
 """
 
 import tomllib
-from dataclasses import asdict
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from apt_minimal.lab.data.protocol import chooser, shots
 from apt_minimal.lab.experiments.grid_checks import TABLES, check_plan, check_tables
 from apt_minimal.lab.experiments.lines import main_score, run_key
-from apt_minimal.lab.methods.methods import UNTRAINED, method_named
+from apt_minimal.lab.methods import UNTRAINED, method_named
 from apt_minimal.lab.train.loop import TrainConfig
 
 
@@ -159,8 +158,4 @@ def _spec(grid: dict, plan: dict, task: str, setting: str, method: str, purpose:
 
 @cache  # a large grid asks for the same few thousands of times, after every run
 def _settings(method: str, prefix_length: int) -> dict:
-    settings = asdict(method_named(method, prefix_length))
-    for late in ("beyond", "prune_weight"):  # fields that came later: without them earlier runs keep their keys
-        if not settings[late]:
-            del settings[late]
-    return settings
+    return method_named(method, prefix_length).settings

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from apt_minimal.lab.methods.methods import UNTRAINED
+from apt_minimal.lab.methods import UNTRAINED
 from apt_minimal.lab.train.loop import TrainConfig
 
 KEYS = {"backbone", "seeds", "settings", "tasks", "prefix_length", "train", "search", "methods", "full", "few_shot"}

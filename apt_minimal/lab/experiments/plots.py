@@ -1,4 +1,4 @@
-"""One figure style for the whole course: one colour for each method, the same scales across panels."""
+"""Figures of a grid's runs: one colour and marker for each method, the same scales across panels."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,93 +10,9 @@ from matplotlib.figure import Figure
 from apt_minimal.lab.data.protocol import counted
 from apt_minimal.lab.experiments.grid import methods_of
 from apt_minimal.lab.experiments.intervals import Counts, score_interval
-from apt_minimal.lab.experiments.tables import LABELS, Recording, label
-from apt_minimal.lab.read.gates import GateReading
-
-# Okabe and Ito's colours for the main methods, told apart by colour-blind readers too; markers differ as well.
-COLORS = {
-    "majority": "#999999",
-    "bag_of_words": "#000000",
-    "head_only": "#56B4E9",
-    "full": "#009E73",
-    "lora": "#CC79A7",
-    "p_tuning_v2": "#E69F00",
-    "p_tuning_v2_shifted": "#B37A00",
-    "p_tuning_v2_plus": "#F5C75D",
-    "p_tuning_v2_star": "#A6761D",
-    "apt": "#0072B2",
-    "apt_no_token_gate": "#D55E00",
-    "apt_no_layer_gate": "#7A1E6C",
-    "apt_no_hidden_state": "#8C6D46",
-    "apt_mean_gate": "#332288",
-    "apt_query_gate": "#44AA99",
-    "apt_log_gate": "#882255",
-    "prefix_beside": "#117733",
-    "apt_pruned": "#999933",
-    "apt_upper": "#661100",
-}
-MARKERS = dict(zip(COLORS, "x+^sDv<>*o1pPh238Hd", strict=True))
-STYLE = {
-    "figure.dpi": 110,
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-}
-
-
-def color(method: str) -> str:
-    """A method's colour, whatever prefix lengths stand behind an "@" in its name."""
-    return COLORS[method.partition("@")[0]]
-
-
-def marker(method: str) -> str:
-    """A method's marker, likewise."""
-    return MARKERS[method.partition("@")[0]]
-
-
-def use_style() -> None:
-    """Give every figure of a notebook the course's look."""
-    plt.rcParams.update(STYLE)
-
-
-def heatmap(axis, values, rows=None, columns=None, title="", low=0.0, high=1.0, digits: int | None = 2):
-    """Draw a matrix as coloured cells, the first row on top, each with its number in it.
-
-    Args:
-        axis: matplotlib axes.
-        values: [rows, columns], an array or a tensor.
-        rows, columns: labels of the ticks; None: counted from 1.
-        title: of the axes.
-        low, high: the values at the ends of the colour scale; None: the smallest and the largest of `values`.
-        digits: decimals of the numbers in the cells; None: no numbers.
-
-    Returns:
-        The image, for `figure.colorbar`.
-    """
-    values = np.asarray(values)
-    image = axis.imshow(values, vmin=low, vmax=high, cmap="cividis", aspect="auto")
-    for ticks, labels, count in ((axis.set_yticks, rows, len(values)), (axis.set_xticks, columns, values.shape[1])):
-        ticks(range(count), range(1, count + 1) if labels is None else labels)
-    axis.grid(False)
-    axis.spines[:].set_visible(False)
-    axis.set_title(title)
-    if digits is not None:
-        for (row, column), value in np.ndenumerate(values):
-            shade = "black" if image.norm(value) > 0.6 else "white"
-            axis.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=shade)
-    return image
-
-
-def smoothed(values, window: int = 15) -> np.ndarray:
-    """Running mean over the last `window` values (fewer at the start)."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+from apt_minimal.lab.experiments.recordings import Recording
+from apt_minimal.lab.methods import METHODS, color, label, marker
+from apt_minimal.lab.style import STYLE, smoothed
 
 
 def plot_training(runs: Mapping[str, list[dict]], metric: str = "F1") -> Figure:
@@ -120,25 +36,6 @@ def plot_training(runs: Mapping[str, list[dict]], metric: str = "F1") -> Figure:
         right.set(xlabel="step", ylabel=f"development {metric}", ylim=(0, None))
         for line in right.legend(loc="lower right").get_lines():
             line.set_alpha(1.0)
-    plt.close(figure)  # shown once, as a cell's value
-    return figure
-
-
-def plot_gates(reading: GateReading) -> Figure:
-    """α by layer and prefix token: its mean over inputs (left) and its spread across inputs (right)."""
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        figure, axes = plt.subplots(1, 2, figsize=(9, 2.9), sharey=True)
-        panels = {
-            "mean of α over inputs": (reading.mean, 0.0, 1.0),
-            "spread of α across inputs": (reading.spread, 0, None),
-        }
-        for axis, (title, (values, low, high)) in zip(axes, panels.items(), strict=True):
-            image = axis.imshow(values.numpy(), aspect="auto", vmin=low, vmax=high, cmap="cividis", origin="lower")
-            layers, length = values.shape
-            axis.set(title=title, xlabel="prefix token", yticks=range(layers), yticklabels=range(1, layers + 1))
-            axis.set_xticks(range(0, length, max(1, length // 8)), range(1, length + 1, max(1, length // 8)))
-            figure.colorbar(image, ax=axis)
-        axes[0].set_ylabel("layer")
     plt.close(figure)  # shown once, as a cell's value
     return figure
 
@@ -187,8 +84,8 @@ def plot_tasks(recording: Recording, hurdles: Mapping[str, float], setting: str 
 
 
 def _ordered(methods: Iterable[str]) -> list[str]:
-    """Methods as they stand in a figure from below: the last of `LABELS` first, shorter prefixes below longer ones."""
-    order = list(LABELS)
+    """Methods as they stand in a figure from below: the last of `METHODS` first, shorter prefixes below longer ones."""
+    order = list(METHODS)
     return sorted(methods, key=lambda method: (-order.index(method.partition("@")[0]), len(method), method))
 
 

@@ -9,35 +9,8 @@ from apt_minimal.lab.experiments.intervals import Counts
 from apt_minimal.lab.experiments.lines import main_score, read_predictions, run_key
 from apt_minimal.lab.experiments.runner import read_results
 
-LABELS = {
-    "majority": "majority label",
-    "bag_of_words": "words alone",
-    "head_only": "head only",
-    "full": "full fine-tuning",
-    "lora": "LoRA",
-    "p_tuning_v2": "P-tuning v2",
-    "p_tuning_v2_shifted": "P-tuning v2, positions shifted",
-    "p_tuning_v2_plus": "P-tuning v2, as many parameters as APT",
-    "p_tuning_v2_star": "P-tuning v2, length by layer",  # the paper's; ours names its lengths, see `label`
-    "apt": "APT",
-    "apt_no_token_gate": "APT without token gate",
-    "apt_no_layer_gate": "APT without layer gate",
-    "apt_no_hidden_state": "APT without hidden state",
-    "apt_mean_gate": "APT, mean gate",
-    "apt_query_gate": "APT, query gate",
-    "apt_log_gate": "APT, log gate",
-    "prefix_beside": "prefix beside attention",
-    "apt_pruned": "APT, pruned",
-    "apt_upper": "APT on kept states",
-}
 # Recorded runs lie in the repository, beside the package; a copy installed without it has none.
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
-
-
-def label(method: str) -> str:
-    """What tables and figures call a method of a grid: "apt@4" is "APT, 4 tokens"."""
-    base, _, lengths = method.partition("@")
-    return LABELS[base] + (f", {lengths} tokens" if lengths else "")
 
 
 @dataclass(frozen=True)

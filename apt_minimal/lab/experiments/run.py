@@ -19,12 +19,11 @@ from apt_minimal.lab.data.backbones import find_backbone
 from apt_minimal.lab.data.protocol import chooser, cut
 from apt_minimal.lab.data.tasks import Task, load_task
 from apt_minimal.lab.experiments.lines import example_counts
-from apt_minimal.lab.methods import on_kept_states, penalised, prune
-from apt_minimal.lab.methods.methods import UNTRAINED, Method, load_model, prepare
+from apt_minimal.lab.methods import UNTRAINED, Method, load_model, method_recorded, prepare
 from apt_minimal.lab.read.readings import Readings, rounded
+from apt_minimal.lab.train.batches import predict
 from apt_minimal.lab.train.checkpoint import rows_sha256
-from apt_minimal.lab.train.loop import History, TrainConfig, predict, train
-from apt_minimal.prefix import AptConfig
+from apt_minimal.lab.train.loop import History, TrainConfig, train
 
 CHECKPOINT_SECONDS = 120  # at evaluations, and at most so often: short runs write no checkpoint at all
 
@@ -67,7 +66,7 @@ def _trained(spec, task, splits, watch, device, backbone, checkpoint) -> tuple[d
     """Train and predict; what is found beside the scores, and the predictions by split."""
     torch.manual_seed(spec["seed"])
     backbone = find_backbone(backbone or spec["backbone"])
-    model, method = load_model(task, backbone), method_of(spec["settings"])
+    model, method = load_model(task, backbone), method_recorded(spec["method"], spec["settings"])
     found = {"backbone_sha256": fingerprint(model)}
     model = prepare(model, method).to(device)
     found["trained_parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -83,21 +82,10 @@ def _trained(spec, task, splits, watch, device, backbone, checkpoint) -> tuple[d
 
 
 def _train(model, method: Method, task, config, checkpoint, watch, at_evaluation) -> History:
-    """Train as the method wants it: all of the model, its upper layers on kept states, or with pruning at the end."""
-    if method.beyond == "cached":
-        # What is watched stands in for the test split, so that its states are kept too.
-        upper, task = on_kept_states(model, replace(task, test=list(watch)))
-        return train(upper, task, config, checkpoint, False, task.test, CHECKPOINT_SECONDS, at_evaluation)
-    with penalised(model, method.prune_weight) if method.prune_weight else nullcontext():
-        history = train(model, task, config, checkpoint, False, watch, CHECKPOINT_SECONDS, at_evaluation)
-    if method.prune_weight:
-        prune(model)
-    return history
-
-
-def method_of(settings: dict) -> Method:
-    """A method from what a line holds of it."""
-    return Method(**settings | {"config": settings["config"] and AptConfig(**settings["config"])})
+    """Train as the method wants it."""
+    # What is watched stands in for the test split, so that a method that changes the task changes it too.
+    with method.training(model, replace(task, test=list(watch)), method) as (trained, task):
+        return train(trained, task, config, checkpoint, False, task.test, CHECKPOINT_SECONDS, at_evaluation)
 
 
 def train_config(settings: dict, examples: int) -> TrainConfig:

@@ -12,8 +12,8 @@ from apt_minimal.lab.data.protocol import chooser, counted
 from apt_minimal.lab.experiments.grid import at_edge, chosen_rates, methods_of
 from apt_minimal.lab.experiments.intervals import Interval, difference_interval, score_interval
 from apt_minimal.lab.experiments.lines import main_score
-from apt_minimal.lab.experiments.recordings import LABELS, RESULTS, Recording, cell_of, label, load_recording
-from apt_minimal.lab.methods.methods import UNTRAINED
+from apt_minimal.lab.experiments.recordings import RESULTS, Recording, cell_of, load_recording
+from apt_minimal.lab.methods import LABELS, UNTRAINED, label
 
 __all__ = ["LABELS", "RESULTS", "Recording", "label", "load_recording"]
 __all__ += ["difference_table", "finished_table", "paper_scores", "run_table", "score_table", "search_table", "verdict"]

@@ -88,6 +88,12 @@ def attach_beside(
     return model
 
 
+def with_prefix_beside(model: nn.Module, method) -> nn.Module:
+    """`attach_beside` with a method's configuration."""
+    config = method.config
+    return attach_beside(model, config.prefix_length, config.init_std, config.prefix_dropout)
+
+
 @dataclass
 class _Beside:
     """What `detach` has to undo in one layer; it calls `remove` as it does on hooks."""

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from apt_minimal.attach import attach, cache_argument, detach, prefixes, self_attentions
+from apt_minimal.lab.data.tasks import Task
 from apt_minimal.prefix import AdaptivePrefix
 
 BETA, LOW, HIGH = 2 / 3, -0.1, 1.1  # temperature, and what (0, 1) is stretched to: the paper's values
@@ -101,6 +102,14 @@ def penalised(model: nn.Module, weight: float) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def pruned_after(model: nn.Module, task: Task, method) -> Iterator[tuple[nn.Module, Task]]:
+    """Train with a penalty of weight `method.options["prune_weight"]`; when the context closes, prune."""
+    with penalised(model, method.options["prune_weight"]):
+        yield model, task
+    prune(model)
 
 
 def prune(model: nn.Module) -> nn.Module:

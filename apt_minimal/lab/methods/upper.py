@@ -10,7 +10,8 @@ gradients; the forward pass below is saved too if the hidden states that enter l
 Kept states are those of eval mode: the lower layers run without dropout, where APT here and P-tuning v2 have it on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, fields, replace
 
@@ -111,11 +112,12 @@ def cache_below(model: nn.Module, task: Task, layer: int, batch_size: int = 64) 
     return CachedTask(**kept, layer=layer)
 
 
-def on_kept_states(model: nn.Module, task: Task) -> tuple[UpperLayers, CachedTask]:
+@contextmanager
+def on_kept_states(model: nn.Module, task: Task, method=None) -> Iterator[tuple[UpperLayers, CachedTask]]:
     """An attached model from its lowest prefix on, and a task's states there; without a prefix, its head only."""
     with_prefix = [layer for layer, prefix in enumerate(prefixes(model)) if prefix is not None]
     layer = min(with_prefix, default=model.config.num_hidden_layers)
-    return UpperLayers(model, layer), cache_below(model, task, layer)
+    yield UpperLayers(model, layer), cache_below(model, task, layer)
 
 
 class _PassOver(nn.Module):

@@ -111,6 +111,29 @@ def gated_norms(model: nn.Module, reading: GateReading) -> tuple[Tensor, Tensor]
     return norms("key"), norms("value")
 
 
+def plot_gates(reading: GateReading):
+    """α by layer and prefix token: its mean over inputs (left) and its spread across inputs (right), as a figure."""
+    import matplotlib.pyplot as plt
+
+    from apt_minimal.lab.style import STYLE  # here, for runs read gates and draw nothing
+
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, axes = plt.subplots(1, 2, figsize=(9, 2.9), sharey=True)
+        panels = {
+            "mean of α over inputs": (reading.mean, 0.0, 1.0),
+            "spread of α across inputs": (reading.spread, 0, None),
+        }
+        for axis, (title, (values, low, high)) in zip(axes, panels.items(), strict=True):
+            image = axis.imshow(values.numpy(), aspect="auto", vmin=low, vmax=high, cmap="cividis", origin="lower")
+            layers, length = values.shape
+            axis.set(title=title, xlabel="prefix token", yticks=range(layers), yticklabels=range(1, layers + 1))
+            axis.set_xticks(range(0, length, max(1, length // 8)), range(1, length + 1, max(1, length // 8)))
+            figure.colorbar(image, ax=axis)
+        axes[0].set_ylabel("layer")
+    plt.close(figure)  # shown once, as a cell's value
+    return figure
+
+
 def check_prefixes(model: nn.Module) -> None:
     """Raise ValueError if an attached model has no prefix in any layer."""
     if not any(prefixes(model)):

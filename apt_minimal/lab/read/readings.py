@@ -6,7 +6,7 @@ from torch import nn
 
 from apt_minimal.attach import is_attached, prefixes
 from apt_minimal.lab.data.tasks import Example, Task
-from apt_minimal.lab.methods import BesidePrefix
+from apt_minimal.lab.methods.beside import BesidePrefix
 from apt_minimal.lab.read.gates import read_gates
 from apt_minimal.lab.read.importance import layer_effects, scores_without
 
