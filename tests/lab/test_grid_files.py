@@ -81,7 +81,7 @@ WRONG = {
     "b has length": ("prefix_length = 8", "length = 8"),
     r"\[train\] has max_stepz; it may have .*max_steps": ("batch_size = 16", "max_stepz = 16"),
     r"\[search\] has max_stepz": ("max_steps = 20", "max_stepz = 20"),
-    "in a search of a, full: .*evaluations 30 and max_steps 20": ("max_steps = 20", "max_steps = 20\nevaluations = 30"),
+    "in a search of a, full: evaluations is 30;": ("max_steps = 20", "max_steps = 20\nevaluations = 30"),
     "max_steps is 6.5": ("max_steps = 100", "max_steps = 6.5"),
     r"seeds is \[\]": ("seeds = [1, 2]", "seeds = []"),
     r"seeds is \[1, 1\]": ("seeds = [1, 2]", "seeds = [1, 1]"),
