@@ -7,10 +7,11 @@ E4  interpolation      (1 − m(q)) Attn(q; K, V) + m(q) Attn(q; P_k, P_v)      
 """
 
 from apt_minimal.adapter import load_adapter, save_adapter
-from apt_minimal.attach import attach, detach, prefixes, record
+from apt_minimal.attach import attach, detach, is_attached, prefixes, without_prefix
 from apt_minimal.encoder import Encoder
 from apt_minimal.gates import LayerGate, TokenGate
 from apt_minimal.prefix import AdaptivePrefix, AptConfig
+from apt_minimal.record import record
 
 __all__ = [
     "AdaptivePrefix",
@@ -20,11 +21,13 @@ __all__ = [
     "TokenGate",
     "attach",
     "detach",
+    "is_attached",
     "load_adapter",
     "load_task",
     "prefixes",
     "record",
     "save_adapter",
+    "without_prefix",
 ]
 
 

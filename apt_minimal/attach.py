@@ -1,87 +1,119 @@
 """The same adaptive prefix inside a transformers model, whose own attention does the rest.
 
-A transformers BERT asks a cache, where it is given one, to put earlier keys and values in front of its own.
-That is all a prefix needs: before each self-attention runs, a hook builds the layer's prefix from the hidden
-states that enter it and hands it over in the part of such a cache. No module is replaced, the attention code
-(eager or sdpa) is the host's, and, the cache being unknown to the model, no position is shifted.
+`attach` freezes the backbone and gives every self-attention an `AdaptivePrefix` and a hook. In a forward pass the hook
+builds the layer's prefix from the hidden states that enter the attention and hands it over; the attention puts it in
+front of its keys and values (`hosts.py` says how). No module is replaced, and no position is shifted.
 """
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from apt_minimal.attention import prefix_mass, prepend_prefix, split_heads
+from apt_minimal.hosts import HOSTS, PrefixPair, check_host, divert, hosts_in, key_size, register, restore, self_attentions
 from apt_minimal.prefix import AdaptivePrefix, AptConfig
 
-# Models whose layers are BERT's: encoder.layer[i].attention.self, which takes keys and values from a cache.
-HOSTS = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
+M = TypeVar("M", bound=nn.Module)
 
 
-def attach(model: nn.Module, config: AptConfig) -> nn.Module:
-    """Freeze a BERT-like model and put an `AdaptivePrefix` into every layer, in place.
+def attach(model: M, config: AptConfig, dtype: torch.dtype | None = None) -> M:
+    """Freeze a transformers encoder and put an `AdaptivePrefix` into every layer, in place.
+
+        x ──┬──────────────────────────► query, key, value     (the host's, frozen)
+            └─► hook ─► P̂ = λ · α(x) ⊙ P                        (trained)
+                          └────────────► softmax(q [P̂_k; K]ᵀ / √d_h) [P̂_v; V] ─► the host's output projection
 
     The backbone is frozen whole, pooler included; a head on top of it is left as it is (but for weights that it
     shares with the backbone). What then requires gradients is the prefixes, the gates and the head: an ordinary model
-    for any training loop. It takes attention masks of shape [b, n]. The prefixes have the model's dtype: to train in
-    bfloat16, keep the model in float32 and use autocast.
+    for any training loop.
+
+        >>> from transformers import BertConfig, BertForSequenceClassification
+        >>> sizes = dict(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+        >>> model = attach(BertForSequenceClassification(BertConfig(**sizes)), AptConfig(prefix_length=8))
+        >>> model(torch.tensor([[2, 7, 9]])).logits.shape
+        torch.Size([1, 2])
 
     Args:
-        model: a transformers encoder whose model_type is one of `HOSTS`, with or without a head.
+        model: a transformers encoder of one of `HOSTS`, with or without a head, or any module that holds one.
         config: what to attach.
+        dtype: of the prefixes and gates; None: the model's, or float32 where that is half precision, in whose steps λ
+            could not move away from 1.
 
     Returns:
         The same model.
 
     Raises:
-        ValueError: it already has prefixes, or the config's lengths don't fit its layers.
-        TypeError: it is no such encoder. Nothing has been changed in either case.
+        ValueError: it has prefixes already, holds several encoders, runs an attention that takes no prefix, or the
+            config's lengths don't fit its layers.
+        TypeError: there is no encoder that can take prefixes. Nothing has been changed in any case.
     """
+    if not isinstance(config, AptConfig):
+        raise TypeError(f"config is {config!r}; give an AptConfig, such as AptConfig(prefix_length=16)")
     if is_attached(model):
         raise ValueError("this model already has prefixes attached; call detach(model) first")
-    layers = self_attentions(model)
-    lengths = config.lengths(len(layers))
-    hidden_size = model.config.hidden_size
-    modules = [AdaptivePrefix(config, hidden_size, i) if length else None for i, length in enumerate(lengths)]
-
-    frozen = [name for name, parameter in model.base_model.named_parameters() if parameter.requires_grad]
-    model.base_model.requires_grad_(False)
-    hooks = []
-    for layer, prefix in zip(layers, modules, strict=True):
-        if prefix is not None:
-            layer.add_module("prefix", prefix.to(layer.query.weight.device, model.dtype).train(layer.training))
-            hooks.append(layer.register_forward_pre_hook(_hand_over_prefix, with_kwargs=True))
-            hooks.append(layer.register_forward_hook(_check_taken, with_kwargs=True))
-    # On the backbone, so that a head put on top of it, or taken off, makes no difference.
-    model.base_model.apt_attachment = _Attachment(config, frozen, hooks)
+    encoder = _host_of(model)
+    layers, size = self_attentions(encoder), encoder.config.hidden_size
+    reference = next(encoder.parameters())
+    dtype = dtype or (reference.dtype if reference.dtype == torch.float64 else torch.float32)
+    modules = [
+        _made_for(layer, AdaptivePrefix(config, size, i, key_size(layer, encoder.config)), reference.device, dtype)
+        if length
+        else None
+        for i, (layer, length) in enumerate(zip(layers, config.lengths(len(layers)), strict=True))
+    ]
+    attachment = Attachment(config, [name for name, p in encoder.named_parameters() if p.requires_grad])
+    encoder.requires_grad_(False)
+    divert(encoder)
+    encoder.apt_attachment = attachment
+    _put_in(encoder, modules)
     return model
 
 
-def detach(model: nn.Module) -> nn.Module:
+def detach(model: M) -> M:
     """Take the prefixes out again and unfreeze what `attach` froze; a trained head stays as it is.
 
     Raises:
         ValueError: nothing is attached.
     """
-    attachment = _attachment(model)
+    encoder = attached_encoder(model)
+    attachment = encoder.apt_attachment
     for hook in attachment.hooks:
         hook.remove()
-    for layer in self_attentions(model):
+    for layer in set(self_attentions(encoder)):
         if hasattr(layer, "prefix"):
             del layer.prefix
-    for name in attachment.frozen:
-        model.base_model.get_parameter(name).requires_grad_(True)
-    del model.base_model.apt_attachment
+    restore(encoder)
+    for name in attachment.trainable_before:
+        encoder.get_parameter(name).requires_grad_(True)
+    del encoder.apt_attachment
     return model
 
 
+@contextmanager
+def without_prefix(model: nn.Module) -> Iterator[None]:
+    """Run the bare backbone while the context is open: its own numbers, bit by bit; afterwards the prefix is back.
+
+        with without_prefix(model):
+            plain = model(**batch)
+
+    Raises:
+        ValueError: nothing is attached.
+    """
+    attachment = attached_encoder(model).apt_attachment
+    before, attachment.active = attachment.active, False
+    try:
+        yield
+    finally:
+        attachment.active = before
+
+
 def is_attached(model: nn.Module) -> bool:
-    """Whether `attach` has been called on this model (and `detach` has not)."""
-    return hasattr(getattr(model, "base_model", None), "apt_attachment")
+    """Whether `attach` has been called on this model, or on an encoder inside it (and `detach` has not)."""
+    return any(hasattr(module, "apt_attachment") for module in model.modules())
 
 
 def prefixes(model: nn.Module) -> list[AdaptivePrefix | None]:
@@ -90,148 +122,127 @@ def prefixes(model: nn.Module) -> list[AdaptivePrefix | None]:
     Raises:
         ValueError: nothing is attached.
     """
-    _attachment(model)
-    return [getattr(layer, "prefix", None) for layer in self_attentions(model)]
+    encoder = attached_encoder(model)
+    layers = self_attentions(encoder)
+    if HOSTS[encoder.config.model_type].shared:
+        turns = [layers[:i].count(layer) for i, layer in enumerate(layers)]
+        return [layer.prefix[turn] or None for layer, turn in zip(layers, turns, strict=True)]
+    return [getattr(layer, "prefix", None) for layer in layers]
+
+
+def attached_encoder(model: nn.Module) -> nn.Module:
+    """The one attached backbone inside a model; ValueError where there is none, or more than one."""
+    found = [(name, module) for name, module in model.named_modules() if hasattr(module, "apt_attachment")]
+    if not found:
+        raise ValueError("this model has no prefixes attached; call attach(model, AptConfig(...)) first")
+    return _only(model, found)
 
 
 @dataclass
-class Record:
-    """What the gates and prefixes of an attached model did in its last forward pass; see `record`.
-
-    One entry a layer in each list, None where a layer has no prefix.
-
-    Attributes:
-        alpha: α of E2, [b, l] each (1 where the token gate is off).
-        scale: λ of E3, [] each (1 where the layer gate is off).
-        mass: m(q) of E4, the share of the softmax on the prefix for each head and query, [b, h, n] each.
-    """
-
-    alpha: list[Tensor | None] = field(default_factory=list)
-    scale: list[Tensor | None] = field(default_factory=list)
-    mass: list[Tensor | None] = field(default_factory=list)
-
-
-@contextmanager
-def record(model: nn.Module) -> Iterator[Record]:
-    """Record α, λ and the prefix's mass while the context is open; each forward pass replaces the last.
-
-        with record(model) as seen:
-            model(**batch)
-        seen.alpha[3]  # layer 4's α, [b, l]
-
-    The values are detached and recomputed beside the forward pass, so they cost about one more attention a layer.
-
-    Raises:
-        ValueError: nothing is attached.
-    """
-    _attachment(model)
-    layers, seen = self_attentions(model), Record()
-    for values in (seen.alpha, seen.scale, seen.mass):
-        values.extend([None] * len(layers))
-
-    def recorder(index: int):
-        @torch.no_grad()
-        def note(layer, args, kwargs, output):
-            hidden_states = args[0]
-            cache = kwargs[cache_argument(layer)]
-            alpha, scale = layer.prefix.gates(hidden_states, cache.attention_mask)
-            query = split_heads(layer.query(hidden_states), layer.num_attention_heads)
-            key = split_heads(layer.key(hidden_states), layer.num_attention_heads)
-            key, _ = cache.update(key, key)
-            length = key.shape[2] - hidden_states.shape[1]  # as handed over: a hook may have shortened the prefix
-            seen.alpha[index], seen.scale[index] = alpha.clone(), scale.clone()
-            seen.mass[index] = prefix_mass(query, key, length, kwargs["attention_mask"])
-
-        return note
-
-    hooks = [
-        layer.register_forward_hook(recorder(i), with_kwargs=True)
-        for i, layer in enumerate(layers)
-        if hasattr(layer, "prefix")
-    ]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@dataclass
-class _Attachment:
-    """What `attach` did to a model, for `detach` to undo and `save_adapter` to write down."""
+class Attachment:
+    """What `attach` did to a backbone, for `detach` to undo and `save_adapter` to write down."""
 
     config: AptConfig
-    frozen: list[str]
-    hooks: list
+    trainable_before: list[str]
+    hooks: list = field(default_factory=list)
+    active: bool = True
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        register()  # a model that was unpickled in a new process has not been through `attach` there
 
 
-@dataclass
-class _PrefixAsCache:
-    """One layer's prefix in the part of a cache: `update` returns [P_k; K] and [P_v; V]."""
-
-    prefix_key: Tensor  # [b, l, d]
-    prefix_value: Tensor
-    attention_mask: Tensor | None  # [b, n], what the gates saw
-    taken: bool = False
-
-    def update(self, key: Tensor, value: Tensor, *_, **__) -> tuple[Tensor, Tensor]:
-        self.taken = True
-        # Under autocast P̂ is float32 where K is bfloat16.
-        prefix = self.prefix_key.to(key.dtype), self.prefix_value.to(key.dtype)
-        return prepend_prefix(key, value, None, *prefix)[:2]
-
-
-def _hand_over_prefix(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Before a self-attention runs: build its prefix and widen its mask by as many columns."""
-    name = cache_argument(layer)
-    if kwargs.get(name) is not None:
-        raise ValueError("an attached model takes no past_key_values: its prefix has their place")
-    (hidden_states,), mask = args, kwargs.get("attention_mask")
-    if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 4):
+def entering(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[Tensor, Tensor | None]:
+    """What a self-attention was called with: hidden states [b, n, d], and which tokens are real, [b, n] (None: all)."""
+    hidden_states = args[0] if args else kwargs["hidden_states"]
+    mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
+    if mask is None:
+        return hidden_states, None
+    if not (isinstance(mask, Tensor) and mask.dim() == 4):
         found = f"shape {list(mask.shape)}" if isinstance(mask, Tensor) else f"type {type(mask).__name__}"
         raise ValueError(
             f'a mask of {found} reached the attention; prefixes need attn_implementation "sdpa" or "eager"'
         )
-    # Made from a mask [b, n], the host's [b, 1, n, n] is the same for every query: one row tells which tokens are real.
-    attention_mask = None if mask is None else _boolean(mask)[:, 0, 0]
-    prefix_key, prefix_value = layer.prefix(hidden_states, attention_mask)
-    if mask is not None:
-        # sdpa's masks are boolean and eager's are added to the scores: "may look" is True or 0.
-        mask = F.pad(mask, (prefix_key.shape[1], 0), value=mask.dtype == torch.bool)
-    cache = _PrefixAsCache(prefix_key, prefix_value, attention_mask)
-    return args, {**kwargs, "attention_mask": mask, name: cache}
+    if mask.dtype != torch.bool:
+        # Added to the scores, so that 0 is "may look"; DeBERTa's is 1 there.
+        mask = mask.bool() if type(layer).__name__ == "DisentangledSelfAttention" else mask == 0
+    # A token is real if any query may look at it: in a sliding window the first query sees only its neighbours.
+    return hidden_states, mask.any(dim=2)[:, 0]
+
+
+def _host_of(model: nn.Module) -> nn.Module:
+    """The one backbone inside a model that can take prefixes; a clear error where there is none."""
+    found = list(hosts_in(model))
+    if not found:
+        kind = getattr(getattr(model, "config", None), "model_type", None)
+        raise TypeError(
+            f"{type(model).__name__}{f' (model_type {kind!r})' if kind else ''} cannot take prefixes; "
+            f"models of type {', '.join(HOSTS)} can, and modules that hold one"
+        )
+    encoder = _only(model, found)
+    check_host(encoder)
+    return encoder
+
+
+def _only(model: nn.Module, found: list[tuple[str, nn.Module]]) -> nn.Module:
+    if len(found) > 1:
+        names = ", ".join(f"model.{name}" for name, _ in found)
+        raise ValueError(f"this {type(model).__name__} holds {len(found)} encoders: give one of {names}")
+    return found[0][1]
+
+
+def _made_for(layer: nn.Module, prefix: AdaptivePrefix, device: torch.device, dtype: torch.dtype) -> AdaptivePrefix:
+    """A fresh prefix where its layer is, and in the layer's mode."""
+    if prefix.layer_gate is not None:  # torch's FSDP shards no scalars
+        prefix.layer_gate.scale = nn.Parameter(prefix.layer_gate.scale.detach().reshape(1))
+    return prefix.to(device, dtype).train(layer.training)
+
+
+def _put_in(encoder: nn.Module, modules: list[AdaptivePrefix | None]) -> None:
+    """Give every layer its prefix and the two hooks that hand it over and see that it was used."""
+    attachment, layers = encoder.apt_attachment, self_attentions(encoder)
+    shared = HOSTS[encoder.config.model_type].shared
+    for layer in dict.fromkeys(layers):
+        places = [i for i, one in enumerate(layers) if one is layer]
+        own = [modules[i] for i in places]
+        if not any(own):
+            continue
+        layer.add_module("prefix", nn.ModuleList(own) if shared else own[0])
+        attachment.hooks += [
+            layer.register_forward_pre_hook(partial(_hand_over, attachment, places), with_kwargs=True),
+            layer.register_forward_hook(_check_taken, with_kwargs=True),
+        ]
+    if shared:
+        hook = encoder.encoder.register_forward_pre_hook(_count_turns, with_kwargs=True)
+        attachment.hooks.append(hook)
+
+
+def _hand_over(
+    attachment: Attachment, places: list[int], layer: nn.Module, args: tuple, kwargs: dict
+) -> tuple[tuple, dict]:
+    """Before a self-attention runs: build its prefix from the states that enter it, and hand it over."""
+    prefix, place = layer.prefix, places[0]
+    turns = kwargs.get("prefix_turns")
+    if turns is not None:  # a module that is applied again and again: which time is it?
+        kwargs = {name: value for name, value in kwargs.items() if name != "prefix_turns"}
+        turn = turns.get(place, 0)
+        turns[place] = turn + 1
+        prefix, place = prefix[turn], places[turn]
+    if kwargs.get("past_key_values") is not None or kwargs.get("cache") is not None:
+        raise ValueError("an attached model takes no past_key_values: it is an encoder, and a prefix is in front already")
+    if not attachment.active or prefix is None:
+        return args, kwargs
+    return args, kwargs | {"prefix": PrefixPair(place, *prefix(*entering(layer, args, kwargs)))}
+
+
+def _count_turns(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    return args, kwargs | {"prefix_turns": {}}
 
 
 def _check_taken(layer: nn.Module, args: tuple, kwargs: dict, output) -> None:
-    """After a self-attention has run: a prefix that it did not ask for would be missing from the output, unseen."""
-    if not kwargs[cache_argument(layer)].taken:
+    """After a self-attention has run: a prefix that it did not use would be missing from the output, unseen."""
+    if "prefix" in kwargs and not kwargs["prefix"].taken:
         raise RuntimeError(
             f"{type(layer).__name__} ignored the prefix that it was handed, so its output is the bare backbone's; "
             "this version of transformers, or a replaced self-attention, does not take one"
         )
-
-
-def cache_argument(layer: nn.Module) -> str:
-    """What this version of transformers calls the argument for earlier keys and values: it was renamed in 5.24."""
-    return "cache" if "cache" in inspect.signature(type(layer).forward).parameters else "past_key_values"
-
-
-def _boolean(mask: Tensor | None) -> Tensor | None:
-    """A mask that says True where a query may look, from a boolean one or one that is added to scores."""
-    return mask if mask is None or mask.dtype == torch.bool else mask == 0
-
-
-def _attachment(model: nn.Module) -> _Attachment:
-    if not is_attached(model):
-        raise ValueError("this model has no prefixes attached; call attach(model, AptConfig(...)) first")
-    return model.base_model.apt_attachment
-
-
-def self_attentions(model: nn.Module) -> list[nn.Module]:
-    """The self-attention module of each layer, in order; TypeError where the model is no host for prefixes."""
-    config = getattr(model, "config", None)
-    if getattr(config, "model_type", None) not in HOSTS:
-        raise TypeError(f"{type(model).__name__} cannot take prefixes; models of type {', '.join(HOSTS)} can")
-    if config.is_decoder:
-        raise TypeError(f"this {type(model).__name__} is a decoder; prefixes are for encoders only")
-    return [layer.attention.self for layer in model.base_model.encoder.layer]

@@ -25,15 +25,26 @@ def merge_heads(x: Tensor) -> Tensor:
     return rearrange(x, "b h n d_h -> b n (h d_h)")
 
 
-def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q Kᵀ / √d_h): how much each query looks at each key, [b, h, n, k]; see `scaled_dot_product_attention`."""
-    scores = query @ rearrange(key, "b h k d_h -> b h d_h k") / math.sqrt(query.shape[-1])
+def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax over the keys a query may look at, [b, h, n, k].
+
+    Args:
+        scores: [b, h, n, k].
+        mask: boolean, broadcastable to the scores; True where a query may look. A query that may look nowhere has
+            weights of 0. Or numbers that are added to the scores, −inf where a query may not look.
+    """
     if mask is None:
         return scores.softmax(dim=-1)
     if mask.dtype != torch.bool:
         return (scores + mask).softmax(dim=-1)
     # −inf before the softmax is a weight of exactly 0 after it; a row of nothing but −inf would be 0/0.
     return scores.masked_fill(~mask, -math.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
+
+
+def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q Kᵀ / √d_h): how much each query looks at each key, [b, h, n, k]; see `scaled_dot_product_attention`."""
+    scores = query @ rearrange(key, "b h k d_h -> b h d_h k") / math.sqrt(query.shape[-1])
+    return masked_softmax(scores, mask)
 
 
 def scaled_dot_product_attention(
@@ -55,19 +66,6 @@ def scaled_dot_product_attention(
     return weights @ value, weights
 
 
-def fused_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0
-) -> Tensor:
-    """The same attention in one fused kernel: faster, but it does not tell its weights.
-
-    Args and mask as in `scaled_dot_product_attention`; `dropout` is the probability of dropping a weight.
-
-    Returns:
-        The attended values [b, h, n, d_h].
-    """
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-
-
 def prepend_prefix(
     key: Tensor, value: Tensor, mask: Tensor | None, prefix_key: Tensor, prefix_value: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -75,7 +73,7 @@ def prepend_prefix(
 
     Args:
         key, value: [b, h, n, d_h].
-        mask: boolean [b, 1 or h, 1 or n, n] or None; every query may look at every prefix token.
+        mask: [b, 1 or h, 1 or n, n] or None, boolean or added to the scores; every query may look at every prefix token.
         prefix_key, prefix_value: one layer's prefix for each example, [b, l, d].
 
     Returns:
@@ -85,7 +83,7 @@ def prepend_prefix(
     key = torch.cat([split_heads(prefix_key, num_heads), key], dim=2)
     value = torch.cat([split_heads(prefix_value, num_heads), value], dim=2)
     if mask is not None:
-        mask = F.pad(mask, (prefix_length, 0), value=True)
+        mask = F.pad(mask, (prefix_length, 0), value=mask.dtype == torch.bool)  # "may look" is True, or 0 to add
     return key, value, mask
 
 

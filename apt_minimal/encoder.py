@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from apt_minimal.attention import fused_attention, merge_heads, prepend_prefix, split_heads
+from apt_minimal.attention import attention_weights, merge_heads, prepend_prefix, split_heads
 from apt_minimal.prefix import AdaptivePrefix
 
 
@@ -34,10 +35,16 @@ class Embeddings(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention, with a prefix in front of the keys and values where one is given (E1)."""
+    """Multi-head self-attention, with a prefix in front of the keys and values where one is given (E1).
 
-    def __init__(self, config):
+    Args:
+        config: see `Encoder`.
+        fused: whether torch's fused kernel does the same in one step, faster and without showing its weights.
+    """
+
+    def __init__(self, config, fused: bool = False):
         super().__init__()
+        self.fused = fused
         d = config.hidden_size
         self.num_heads = config.num_attention_heads
         self.query, self.key, self.value = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, d)
@@ -48,24 +55,29 @@ class SelfAttention(nn.Module):
         self, hidden_states: Tensor, mask: Tensor | None = None, prefix: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Attend: hidden_states [b, n, d], mask boolean [b, 1, 1, n], prefix two of [b, l, d] -> [b, n, d]."""
-        query = split_heads(self.query(hidden_states), self.num_heads)
-        key = split_heads(self.key(hidden_states), self.num_heads)
-        value = split_heads(self.value(hidden_states), self.num_heads)
-        if prefix is not None:
+        query = split_heads(self.query(hidden_states), self.num_heads)  # [b, h, n, d_h]
+        key = split_heads(self.key(hidden_states), self.num_heads)  # [b, h, n, d_h]
+        value = split_heads(self.value(hidden_states), self.num_heads)  # [b, h, n, d_h]
+        if prefix is not None:  # E1: [P_k; K] and [P_v; V], [b, h, l + n, d_h], and a mask with l more columns
             key, value, mask = prepend_prefix(key, value, mask, *prefix)
-        attended = fused_attention(query, key, value, mask, self.dropout if self.training else 0.0)
-        return self.output(merge_heads(attended))
+        dropout = self.dropout if self.training else 0.0
+        if self.fused:
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        else:
+            weights = attention_weights(query, key, mask)  # softmax(q [P_k; K]ᵀ / √d_h), [b, h, n, l + n]
+            attended = F.dropout(weights, dropout) @ value  # [b, h, n, d_h]
+        return self.output(merge_heads(attended))  # [b, n, d]
 
 
 class Layer(nn.Module):
     """One Transformer layer: attention, then a feed-forward network, each added to its input and normalised."""
 
-    def __init__(self, config):
+    def __init__(self, config, fused: bool = False):
         super().__init__()
         from transformers.activations import ACT2FN
 
         d = config.hidden_size
-        self.attention = SelfAttention(config)
+        self.attention = SelfAttention(config, fused)
         self.attention_norm = nn.LayerNorm(d, eps=config.layer_norm_eps)
         self.feed_forward = nn.Sequential(
             nn.Linear(d, config.intermediate_size),
@@ -89,22 +101,24 @@ class Encoder(nn.Module):
 
     Args:
         config: a transformers `BertConfig`, or any object with its field names.
+        fused: let torch's fused kernel compute E1, where the default goes through it step by step: the same numbers up
+            to rounding, and faster.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, fused: bool = False):
         super().__init__()
         self.embeddings = Embeddings(config)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(config, fused) for _ in range(config.num_hidden_layers))
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str) -> "Encoder":
+    def from_pretrained(cls, name_or_path: str, fused: bool = False) -> "Encoder":
         """Load pretrained BERT weights from a hub name or a local folder; the encoder is in eval mode."""
         from transformers import BertModel
 
-        return cls.from_bert(BertModel.from_pretrained(name_or_path, add_pooling_layer=False))
+        return cls.from_bert(BertModel.from_pretrained(name_or_path, add_pooling_layer=False), fused)
 
     @classmethod
-    def from_bert(cls, bert) -> "Encoder":
+    def from_bert(cls, bert, fused: bool = False) -> "Encoder":
         """Copy config, weights, dtype and device of a transformers BERT, head or none; the encoder is in eval mode.
 
         Raises:
@@ -115,7 +129,7 @@ class Encoder(nn.Module):
         if bert.config.model_type != "bert" or decoder:
             kind = bert.config.model_type + (" decoder" if decoder else "")
             raise TypeError(f"this encoder is BERT's; it cannot take the weights of a {kind}")
-        encoder = cls(bert.config).to(device=bert.device, dtype=bert.dtype)
+        encoder = cls(bert.config, fused).to(device=bert.device, dtype=bert.dtype)
         theirs = bert.state_dict()
         encoder.load_state_dict({name: theirs[_bert_name(name)] for name in encoder.state_dict()})
         return encoder.eval()
@@ -145,11 +159,11 @@ class Encoder(nn.Module):
         if len(prefixes) != len(self.layers):
             raise ValueError(f"{len(prefixes)} prefixes for {len(self.layers)} layers; give one (or None) per layer")
         mask = None if attention_mask is None else rearrange(attention_mask.ne(0), "b n -> b 1 1 n")
-        hidden_states = self.embeddings(input_ids, token_type_ids)
+        hidden_states = self.embeddings(input_ids, token_type_ids)  # [b, n, d]
         for layer, prefix in zip(self.layers, prefixes, strict=True):
             # APT in one line: the prefix is built from the very states that enter the layer.
-            pair = None if prefix is None else prefix(hidden_states, attention_mask)
-            hidden_states = layer(hidden_states, mask, pair)
+            pair = None if prefix is None else prefix(hidden_states, attention_mask)  # two of [b, l, d]
+            hidden_states = layer(hidden_states, mask, pair)  # [b, n, d]
         return hidden_states
 
 

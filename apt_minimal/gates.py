@@ -15,7 +15,7 @@ def first_token(hidden_states: Tensor, attention_mask: Tensor | None = None) -> 
         return hidden_states[:, 0]
     # argmax finds the first of equal maxima, so the first 1 of the mask.
     position = attention_mask.ne(0).int().argmax(dim=1)
-    return hidden_states[torch.arange(len(position), device=position.device), position]
+    return hidden_states[torch.arange(position.shape[0], device=position.device), position]
 
 
 def mean_token(hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
@@ -60,7 +60,7 @@ class TokenGate(nn.Module):
     def logits(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Return h W (or w), what σ is taken of, [b, l]."""
         if self.gate_input == "none":
-            return self.weight.expand(len(hidden_states), -1)
+            return self.weight.expand(hidden_states.shape[0], -1)
         # In an autocast's bfloat16 α would be rounded to steps of 1/256, coarser than it often differs between inputs.
         with torch.autocast(hidden_states.device.type, enabled=False):
             return self.pool(hidden_states, attention_mask).to(self.weight.dtype) @ self.weight.T
@@ -78,7 +78,7 @@ class LayerGate(nn.Module):
     only multiplied by λ, so λ alone says nothing about how much a layer uses its prefix.
 
     Attributes:
-        scale: λ, [].
+        scale: λ, [] (inside a transformers model [1], as torch's FSDP shards no scalars).
     """
 
     def __init__(self):
@@ -87,4 +87,4 @@ class LayerGate(nn.Module):
 
     def forward(self) -> Tensor:
         """Return λ, []."""
-        return self.scale
+        return self.scale.reshape(())

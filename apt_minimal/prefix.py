@@ -72,6 +72,7 @@ class AdaptivePrefix(nn.Module):
         config: lengths, gates, initialisation and dropout.
         hidden_size: d.
         layer: which of the config's lengths is meant, where it names one per layer (counted from 0).
+        key_size: the width of the keys and values, where it is not d (a host with grouped queries).
 
     Attributes:
         key, value: P_k and P_v, [l, d].
@@ -82,14 +83,15 @@ class AdaptivePrefix(nn.Module):
         ValueError: the config gives this layer no prefix.
     """
 
-    def __init__(self, config: AptConfig, hidden_size: int, layer: int = 0):
+    def __init__(self, config: AptConfig, hidden_size: int, layer: int = 0, key_size: int | None = None):
         super().__init__()
         lengths = config.prefix_length
         length = lengths if isinstance(lengths, int) else lengths[layer]
         if length == 0:
             raise ValueError(f"prefix_length is 0 in layer {layer}; a layer without a prefix has None instead")
-        self.key = nn.Parameter(torch.randn(length, hidden_size) * config.init_std)
-        self.value = nn.Parameter(torch.randn(length, hidden_size) * config.init_std)
+        width = key_size or hidden_size
+        self.key = nn.Parameter(torch.randn(length, width) * config.init_std)
+        self.value = nn.Parameter(torch.randn(length, width) * config.init_std)
         self.token_gate = (
             TokenGate(length, hidden_size, config.gate_input, config.init_std) if config.token_gate else None
         )
@@ -98,7 +100,7 @@ class AdaptivePrefix(nn.Module):
 
     def gates(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return α [b, l] and λ [] for one batch; a gate that is off is 1."""
-        alpha, scale = self.key.new_ones(len(hidden_states), len(self.key)), self.key.new_ones(())
+        alpha, scale = self.key.new_ones(hidden_states.shape[0], self.key.shape[0]), self.key.new_ones(())
         if self.token_gate is not None:
             alpha = self.token_gate(hidden_states, attention_mask)
         if self.layer_gate is not None:
@@ -117,7 +119,8 @@ class AdaptivePrefix(nn.Module):
         """
         alpha, scale = self.gates(hidden_states, attention_mask)
         gate = (scale * alpha).unsqueeze(-1)  # [b, l, 1]
-        return gate * self._drop(self.key, len(gate)), gate * self._drop(self.value, len(gate))
+        b = gate.shape[0]  # not len(gate), which tracing would take for a constant
+        return gate * self._drop(self.key, b), gate * self._drop(self.value, b)  # [b, l, d] each
 
     def _drop(self, prefix: Tensor, batch_size: int) -> Tensor:
         """Dropout on P before the gates, element by element, drawn anew for every example."""
