@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from apt_minimal.attach import attach, detach, is_attached
+from apt_minimal.attach import attach, attached_encoder, detach, is_attached
 from apt_minimal.prefix import AptConfig
 
 CONFIG_FILE, TENSORS_FILE = "adapter.json", "adapter.safetensors"
@@ -48,7 +48,7 @@ def save_adapter(model: nn.Module, folder: str | Path) -> None:
         save_file(tensors, Path(scratch, TENSORS_FILE))
         description = {
             "format": FORMAT,
-            "config": asdict(model.base_model.apt_attachment.config),
+            "config": asdict(attached_encoder(model).apt_attachment.config),
             "labels": _labels(model),
             "backbone": _backbone_facts(model, tensors),
             "tensors_sha256": hashlib.sha256(Path(scratch, TENSORS_FILE).read_bytes()).hexdigest(),
@@ -87,7 +87,7 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
         raise ValueError(f"the adapter in {folder} doesn't fit this model: {wrong}")
     with torch.no_grad():
         for name, tensor in tensors.items():
-            ours[name].copy_(tensor)
+            ours[name].copy_(tensor.reshape(ours[name].shape))
             ours[name].requires_grad_(True)
     if labels := description["labels"]:
         model.config.id2label = dict(enumerate(labels))
@@ -185,6 +185,6 @@ def _mismatch(ours: dict[str, Tensor], saved: dict[str, Tensor]) -> str:
             return f"the model trains {name}, which the adapter lacks"
         if name not in ours:
             return f"the adapter holds {name}, which the model lacks"
-        if ours[name].shape != saved[name].shape:
+        if ours[name].squeeze().shape != saved[name].squeeze().shape:  # λ was [] once
             return f"{name} is {list(saved[name].shape)} in the adapter and {list(ours[name].shape)} in the model"
     return ""

@@ -5,7 +5,7 @@ builds the layer's prefix from the hidden states that enter the attention and ha
 front of its keys and values (`hosts.py` says how). No module is replaced, and no position is shifted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from apt_minimal.hosts import HOSTS, PrefixPair, check_host, divert, hosts_in, key_size, register, restore, self_attentions
+from apt_minimal.hosts import (
+    HOSTS,
+    PrefixPair,
+    check_host,
+    divert,
+    hosts_in,
+    key_size,
+    register,
+    restore,
+    self_attentions,
+)
 from apt_minimal.prefix import AdaptivePrefix, AptConfig
 
 M = TypeVar("M", bound=nn.Module)
@@ -32,8 +42,8 @@ def attach(model: M, config: AptConfig, dtype: torch.dtype | None = None) -> M:
     for any training loop.
 
         >>> from transformers import BertConfig, BertForSequenceClassification
-        >>> sizes = dict(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
-        >>> model = attach(BertForSequenceClassification(BertConfig(**sizes)), AptConfig(prefix_length=8))
+        >>> config = BertConfig(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
+        >>> model = attach(BertForSequenceClassification(config), AptConfig(prefix_length=8))
         >>> model(torch.tensor([[2, 7, 9]])).logits.shape
         torch.Size([1, 2])
 
@@ -55,7 +65,7 @@ def attach(model: M, config: AptConfig, dtype: torch.dtype | None = None) -> M:
         raise TypeError(f"config is {config!r}; give an AptConfig, such as AptConfig(prefix_length=16)")
     if is_attached(model):
         raise ValueError("this model already has prefixes attached; call detach(model) first")
-    encoder = _host_of(model)
+    encoder = host_encoder(model)
     layers, size = self_attentions(encoder), encoder.config.hidden_size
     reference = next(encoder.parameters())
     dtype = dtype or (reference.dtype if reference.dtype == torch.float64 else torch.float32)
@@ -130,6 +140,16 @@ def prefixes(model: nn.Module) -> list[AdaptivePrefix | None]:
     return [getattr(layer, "prefix", None) for layer in layers]
 
 
+def replace_prefixes(model: nn.Module, make: Callable[[AdaptivePrefix], AdaptivePrefix]) -> None:
+    """Put what `make` makes of each attached prefix into its place, for methods that change the paper's prefix."""
+    for layer in dict.fromkeys(self_attentions(attached_encoder(model))):
+        prefix = getattr(layer, "prefix", None)
+        if isinstance(prefix, nn.ModuleList):
+            layer.prefix = nn.ModuleList([one and make(one) for one in prefix])
+        elif prefix is not None:
+            layer.prefix = make(prefix)
+
+
 def attached_encoder(model: nn.Module) -> nn.Module:
     """The one attached backbone inside a model; ValueError where there is none, or more than one."""
     found = [(name, module) for name, module in model.named_modules() if hasattr(module, "apt_attachment")]
@@ -170,7 +190,7 @@ def entering(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[Tensor, Tenso
     return hidden_states, mask.any(dim=2)[:, 0]
 
 
-def _host_of(model: nn.Module) -> nn.Module:
+def host_encoder(model: nn.Module) -> nn.Module:
     """The one backbone inside a model that can take prefixes; a clear error where there is none."""
     found = list(hosts_in(model))
     if not found:
@@ -229,7 +249,7 @@ def _hand_over(
         turns[place] = turn + 1
         prefix, place = prefix[turn], places[turn]
     if kwargs.get("past_key_values") is not None or kwargs.get("cache") is not None:
-        raise ValueError("an attached model takes no past_key_values: it is an encoder, and a prefix is in front already")
+        raise ValueError("an attached model takes no past_key_values: the prefix takes their place")
     if not attachment.active or prefix is None:
         return args, kwargs
     return args, kwargs | {"prefix": PrefixPair(place, *prefix(*entering(layer, args, kwargs)))}

@@ -73,7 +73,7 @@ def prepend_prefix(
 
     Args:
         key, value: [b, h, n, d_h].
-        mask: [b, 1 or h, 1 or n, n] or None, boolean or added to the scores; every query may look at every prefix token.
+        mask: [b, 1 or h, 1 or n, n] or None, boolean or added to the scores; the prefix is visible to every query.
         prefix_key, prefix_value: one layer's prefix for each example, [b, l, d].
 
     Returns:

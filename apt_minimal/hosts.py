@@ -10,9 +10,10 @@ puts the prefix in front of the keys and values and hands all of it to the funct
 
 MPNet and DeBERTa write their attention out instead of asking; `relatives.py` holds it with a place for the prefix.
 
-A prefix slot has no position. Rotary and relative terms are the input's own affair: they are applied to the input's keys
-before the prefix is put in front of them, a prefix key's score has no relative term (0), and its scale is the host's.
-Where a host looks through a sliding window (ModernBERT), every query sees the whole prefix.
+A prefix slot has no position. The relative term of a prefix key's score is 0, and its scale is the host's. A rotary
+host turns queries and keys by their position before the prefix is put in front, and a prefix key is not turned: padding
+on the left needs position_ids, as it does in BERT. Where a host looks through a sliding window (ModernBERT), every
+query sees the whole prefix.
 """
 
 import inspect
@@ -111,7 +112,7 @@ class PrefixPair:
         return attended
 
     def _wider(self, mask: Tensor | None, key: Tensor) -> Tensor | None:
-        """A mask with l more columns. sdpa's are boolean and eager's are added to the scores: True or 0 is "may look"."""
+        """A mask with l more columns. "May look" is True in sdpa's boolean masks, and 0 in eager's, which are added."""
         if self.bias is None:
             return None if mask is None else F.pad(mask, (self.key.shape[1], 0), value=mask.dtype == torch.bool)
         bias = self.bias.to(key.dtype)[:, None, None]  # [b, 1, 1, l]
@@ -184,7 +185,7 @@ def restore(encoder: nn.Module) -> None:
 
 
 def self_attentions(encoder: nn.Module) -> list[nn.Module]:
-    """The self-attention module of each layer of a host's backbone, in order; a shared one as often as it is applied."""
+    """The self-attention of each layer of a host's backbone, in order; a shared one as often as it is applied."""
     config = encoder.config
     host = HOSTS[config.model_type]
     if host.shared:

@@ -7,6 +7,7 @@ Without a prefix the host's own code runs.
 
 import math
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ def deberta(
     query = query + layer.transpose_for_scores(layer.q_bias[None, None])
     value = value + layer.transpose_for_scores(layer.v_bias[None, None])
     factor = 1 + len(layer.pos_att_type)
-    scaled, relative = query / math.sqrt(query.shape[-1] * factor), None
+    scaled, relative = query / _scale(query, factor), None
     if layer.relative_attention and rel_embeddings is not None:
         embeddings = layer.pos_dropout(rel_embeddings)
         relative = layer.disentangled_att_bias(scaled, key, relative_pos, embeddings, factor)  # [b, h, n, n]
@@ -94,10 +95,15 @@ def deberta_v2(
         relative = rearrange(relative, "(b h) n m -> b h n m", h=heads)
     query, key, value = (rearrange(x, "(b h) n d_h -> b h n d_h", h=heads) for x in flat)
     key, value, mask = prefix.in_front(key, value, attention_mask.bool())
-    scores = _with_relative(query @ (key.mT / math.sqrt(query.shape[-1] * factor)), relative, prefix)
+    scores = _with_relative(query @ (key.mT / _scale(query, factor)), relative, prefix)
     weights = masked_softmax(scores, mask)  # [b, h, n, l + n]
     attended = _attended(prefix, query, layer.dropout(weights), weights, value)
     return attended, weights if output_attentions else None
+
+
+def _scale(query: Tensor, factor: int) -> Tensor:
+    """√(c d_h), rounded to float32 as DeBERTa rounds it in every precision."""
+    return (torch.tensor(query.shape[-1], dtype=torch.float) * factor).sqrt().to(query.dtype)
 
 
 def _with_relative(scores: Tensor, relative: Tensor | None, prefix) -> Tensor:

@@ -6,14 +6,15 @@ import pytest
 import torch
 from transformers import (
     BertForSequenceClassification,
-    DistilBertConfig,
-    DistilBertModel,
     DynamicCache,
+    EsmConfig,
+    EsmModel,
     RobertaConfig,
     RobertaForTokenClassification,
     SplinterConfig,
     SplinterModel,
 )
+from transformers.models.bert.modeling_bert import BertSelfAttention
 
 from apt_minimal import AdaptivePrefix, AptConfig, attach, detach, prefixes, record
 from apt_minimal.attach import is_attached
@@ -59,8 +60,17 @@ def test_prefixes_are_made_on_the_models_device(tiny):
     assert {parameter.device.type for prefix in prefixes(model) for parameter in prefix.parameters()} == {"meta"}
 
 
-def test_a_bfloat16_model_gets_bfloat16_prefixes_and_runs(tiny, right_padded):
+def test_prefixes_in_a_bfloat16_model_are_float32_so_that_a_small_step_moves_the_layer_gate(tiny, right_padded):
     model = attach(tiny(dtype=torch.bfloat16), AptConfig(4))
+    assert prefixes(model)[0].key.dtype == torch.float32
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.0)
+    model(**right_padded).last_hidden_state.float().square().sum().backward()
+    optimizer.step()
+    assert all(prefix.layer_gate().item() != 1.0 for prefix in prefixes(model))
+
+
+def test_prefixes_in_half_precision_when_asked_for(tiny, right_padded):
+    model = attach(tiny(dtype=torch.bfloat16), AptConfig(4), dtype=torch.bfloat16)
     assert prefixes(model)[0].key.dtype == torch.bfloat16
     assert model(**right_padded).last_hidden_state.isfinite().all()
 
@@ -126,11 +136,13 @@ def test_attaching_twice_is_an_error_and_leaves_the_first(attached, state):
     assert state.same(before, state(model))
 
 
-def not_like_bert(tiny):
-    return DistilBertModel(DistilBertConfig(vocab_size=60, dim=32, n_layers=2, n_heads=4, hidden_dim=48))
+def esm(tiny):
+    return EsmModel(
+        EsmConfig(vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, pad_token_id=0)
+    )
 
 
-@pytest.mark.parametrize("make", [not_like_bert, lambda tiny: tiny(is_decoder=True)], ids=["DistilBERT", "decoder"])
+@pytest.mark.parametrize("make", [esm, lambda tiny: tiny(is_decoder=True)], ids=["ESM", "decoder"])
 def test_another_build_is_a_type_error_and_left_alone(make, tiny, state):
     model = make(tiny)
     before = state(model)
@@ -206,12 +218,8 @@ def test_a_head_with_another_backbone_name(attached, right_padded):
     assert not any(p.requires_grad for n, p in model.roberta.named_parameters() if ".prefix." not in n)
 
 
-class _Deaf(torch.nn.Module):
+class _Deaf(BertSelfAttention):
     """A self-attention of somebody's own, which takes any argument and no prefix."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.query = layer.query
 
     def forward(self, hidden_states, *_, **__):
         return hidden_states, None
@@ -221,9 +229,22 @@ class _Deaf(torch.nn.Module):
 def test_an_attention_that_ignores_its_prefix_is_an_error_and_not_silence(tiny, right_padded, padded):
     model = tiny()
     for layer in model.encoder.layer:
-        layer.attention.self = _Deaf(layer.attention.self)
+        layer.attention.self = _Deaf(model.config)
     attach(model, AptConfig(4))
     if not padded:
         del right_padded["attention_mask"]
     with pytest.raises(RuntimeError, match="_Deaf ignored the prefix"):
         model(**right_padded)
+
+
+def test_an_attention_that_takes_no_further_arguments_is_refused_at_once(tiny, state):
+    class Strict(BertSelfAttention):
+        def forward(self, hidden_states, attention_mask=None):
+            return hidden_states, None
+
+    model = tiny()
+    model.encoder.layer[1].attention.self = Strict(model.config)
+    before = state(model)
+    with pytest.raises(TypeError, match="Strict.*no way to take a prefix"):
+        attach(model, AptConfig(4))
+    assert state.same(before, state(model))

@@ -5,7 +5,6 @@ import reference
 import torch
 
 from apt_minimal.attention import (
-    fused_attention,
     merge_heads,
     prefix_attention,
     prefix_mass,
@@ -51,18 +50,6 @@ def test_attention_equals_the_reference(mask, dtype, close):
             expected = reference.attention(one_head(q, b, h), one_head(k, b, h), one_head(v, b, h), seen)
             close(out[b, h], expected[0])
             close(weights[b, h], expected[1])
-
-
-@pytest.mark.parametrize("mask", [None, MASK], ids=["no mask", "mask"])
-def test_fused_attention_is_the_same(mask, dtype, close):
-    q, k, v = heads(*tensors(dtype)[:3])
-    mask = None if mask is None else mask[:, None, None]
-    close(fused_attention(q, k, v, mask), scaled_dot_product_attention(q, k, v, mask)[0])
-
-
-def test_fused_attention_drops_weights():
-    q, k, v = heads(*tensors(torch.float32)[:3])
-    assert not torch.allclose(fused_attention(q, k, v, dropout=0.5), fused_attention(q, k, v))
 
 
 def test_weight_on_a_masked_token_is_exactly_zero():

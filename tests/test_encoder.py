@@ -43,6 +43,23 @@ def test_self_attention(pair, inputs, close):
     close(ours(hidden, mask), theirs.output.dense(theirs.self(hidden, attention_mask=scores)[0]))
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_the_fused_kernel_gives_the_same_numbers(training, tiny, inputs, dtype, close):
+    bert = tiny(dtype=dtype, attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0)
+    explicit, fused = (Encoder.from_bert(bert, fused=fused).train(training) for fused in (False, True))
+    modules = [AdaptivePrefix(AptConfig(5, prefix_dropout=0.0, init_std=0.5), 32).to(dtype) for _ in range(3)]
+    close(fused(**inputs, prefixes=modules), explicit(**inputs, prefixes=modules), real_of=inputs)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_attention_weights_are_dropped_in_training_only(fused, tiny, right_padded):
+    encoder = Encoder.from_bert(tiny(attention_probs_dropout_prob=0.5, hidden_dropout_prob=0.0), fused=fused)
+    plain = encoder(**right_padded)
+    assert torch.equal(plain, encoder(**right_padded))
+    encoder.train()
+    assert not torch.allclose(encoder(**right_padded), plain)
+
+
 def test_whole_layer(pair, close):
     bert, encoder = pair
     hidden = torch.randn(3, 9, 32, dtype=bert.dtype)

@@ -20,7 +20,7 @@ def test_alpha_scale_and_mass_equal_the_reference(gate_input, implementation, in
     wanted = expected(model, inputs, gate_input)
     for layer in range(3):
         close(seen.alpha[layer], wanted.alpha[layer])
-        close(seen.scale[layer], wanted.scale[layer])
+        close(seen.scale[layer], torch.as_tensor(wanted.scale[layer]).reshape(()))
         masses = (torch.as_tensor(mass).transpose(1, 2) for mass in (seen.mass[layer], wanted.mass[layer]))
         close(*masses, real_of=inputs)
 

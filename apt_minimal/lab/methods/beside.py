@@ -12,14 +12,16 @@ in the upper layers only.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from apt_minimal.attach import attach, self_attentions
-from apt_minimal.attention import fused_attention, merge_heads, split_heads
+from apt_minimal.attach import Attachment, attach, attached_encoder, detach
+from apt_minimal.attention import split_heads
+from apt_minimal.hosts import PrefixPair, key_size, self_attentions
 from apt_minimal.prefix import AptConfig
 
 
@@ -45,13 +47,15 @@ class BesidePrefix(nn.Module):
         self.dropout = dropout
 
     def forward(self, query: Tensor) -> Tensor:
-        """What is added to the attention's output: [b, h, n, d_h] -> [b, n, d]."""
-        b, h = query.shape[:2]
+        """What is added to the attention's output: [b, h, n, d_h] -> [b, n, h, d_h]."""
+        b, h, _, d_h = query.shape
         key, value = (
-            split_heads(F.dropout(part.expand(b, -1, -1), self.dropout, self.training), h)
+            split_heads(F.dropout(part.expand(b, -1, -1), self.dropout, self.training), part.shape[1] // d_h)
+            .to(query.dtype)
+            .repeat_interleave(h * d_h // part.shape[1], dim=1)  # where a host's queries share their keys
             for part in (self.key, self.value)
         )
-        return self.gate.tanh() * merge_heads(fused_attention(query, key, value))
+        return self.gate.tanh() * F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
 
 
 def attach_beside(
@@ -59,10 +63,9 @@ def attach_beside(
 ) -> nn.Module:
     """Freeze a BERT-like model as `attach` does, and put a `BesidePrefix` beside every self-attention, in place.
 
-    It is added to the self-attention's output, heads side by side, before the output projection. Nothing goes through
-    masks, so any attn_implementation will do. The queries are computed a second time. It adds 2 l d + 1 trained
-    parameters a layer. `detach` takes it out again. For `prefixes` and `record` the model has no prefix in any layer,
-    and what `save_adapter` writes `load_adapter` refuses.
+    It is added to the self-attention's output, heads side by side, before the output projection. It adds 2 l d + 1
+    trained parameters per layer. `detach` takes it out again. For `prefixes` and `record` the model has no prefix in
+    any layer, and what `save_adapter` writes `load_adapter` refuses.
 
     Args:
         model: as in `attach`.
@@ -80,11 +83,18 @@ def attach_beside(
         raise ValueError(f"prefix_length is {prefix_length!r}; it must be an integer of at least 1")
     AptConfig(prefix_length, init_std=init_std, prefix_dropout=prefix_dropout)  # checks the others
     attach(model, AptConfig(prefix_length=0))
-    for layer in self_attentions(model):
-        beside = BesidePrefix(prefix_length, model.config.hidden_size, init_std, prefix_dropout)
-        layer.add_module("beside", beside.to(layer.query.weight.device, model.dtype).train(layer.training))
-        hook = layer.register_forward_hook(_add_beside, with_kwargs=True)
-        model.base_model.apt_attachment.hooks.append(_Beside(layer, hook))
+    encoder = attached_encoder(model)
+    layers, attachment = self_attentions(encoder), encoder.apt_attachment
+    if len(set(layers)) < len(layers):
+        kind = encoder.config.model_type
+        detach(model)
+        raise TypeError(f"{kind} applies one layer again and again; a prefix beside it could not tell the times apart")
+    reference = next(encoder.parameters())
+    for i, layer in enumerate(layers):
+        beside = BesidePrefix(prefix_length, key_size(layer, encoder.config), init_std, prefix_dropout)
+        layer.add_module("beside", beside.to(reference.device, reference.dtype).train(layer.training))
+        hook = layer.register_forward_pre_hook(partial(_hand_over_beside, attachment, i), with_kwargs=True)
+        attachment.hooks.append(_Beside(layer, hook))
     return model
 
 
@@ -106,7 +116,22 @@ class _Beside:
         del self.layer.beside
 
 
-def _add_beside(layer: nn.Module, args: tuple, kwargs: dict, output: tuple) -> tuple:
-    """After a self-attention has run: add what the prefix beside it says to the same queries."""
-    query = split_heads(layer.query(args[0]), layer.num_attention_heads)
-    return output[0] + layer.beside(query), *output[1:]
+class _BesidePair(PrefixPair):
+    """Stays out of the keys and values, and adds its own attention to the output."""
+
+    def in_front(self, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        self.taken = True
+        return key, value, mask
+
+    def output(self, query: Tensor, attended: Tensor) -> Tensor:
+        return attended + self.value(query).to(attended.dtype)
+
+
+def _hand_over_beside(
+    attachment: Attachment, i: int, layer: nn.Module, args: tuple, kwargs: dict
+) -> tuple[tuple, dict]:
+    """Before a self-attention runs: hand over what is to be added to its output."""
+    if not attachment.active:
+        return args, kwargs
+    nothing = layer.beside.key.new_empty(1, 0, 1)
+    return args, kwargs | {"prefix": _BesidePair(i, nothing, layer.beside)}

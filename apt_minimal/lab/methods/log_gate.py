@@ -8,13 +8,12 @@ so that prefix token t counts α_t times in the softmax: α_t = 1 is the plain p
 if it had never been there. λ scales keys and values as it does in E3.
 """
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from apt_minimal.attach import cache_argument, prefixes, self_attentions
+from apt_minimal.attach import attached_encoder, prefixes, replace_prefixes
+from apt_minimal.hosts import self_attentions
 from apt_minimal.prefix import AdaptivePrefix
 
 
@@ -72,26 +71,17 @@ def use_log_gates(model: nn.Module) -> nn.Module:
     """
     if any(prefix is not None and prefix.token_gate is None for prefix in prefixes(model)):
         raise ValueError("a prefix has no token gate (or a log gate already); attach with token_gate=True, once")
-    for layer in self_attentions(model):
-        if hasattr(layer, "prefix"):
-            layer.prefix = LogGatedPrefix(layer.prefix)
-            # After attach's hook, and removed with it by detach.
-            hook = layer.register_forward_pre_hook(_add_log_alpha, with_kwargs=True)
-            model.base_model.apt_attachment.hooks.append(hook)
+    encoder = attached_encoder(model)
+    replace_prefixes(encoder, LogGatedPrefix)
+    for layer in dict.fromkeys(self_attentions(encoder)):
+        # After attach's hook, and removed with it by detach.
+        hook = layer.register_forward_pre_hook(_add_log_alpha, with_kwargs=True)
+        encoder.apt_attachment.hooks.append(hook)
     return model
 
 
-def _add_log_alpha(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Take log α off the keys that `attach`'s hook has handed over, and put it into the mask."""
-    name, mask = cache_argument(layer), kwargs["attention_mask"]
-    cache = kwargs[name]
-    # log α for the prefix and 0 for the input's tokens, of every query and head: [b, 1, 1, l + n]
-    bias = F.pad(cache.prefix_key[..., -1], (0, args[0].shape[1]))[:, None, None]
-    if mask is None:  # no padding
-        mask = bias
-    elif mask.dtype == torch.bool:  # sdpa's; the lowest number is what eager's has in place of −∞
-        mask = torch.where(mask, bias, torch.finfo(bias.dtype).min)
-    else:
-        mask = mask + bias
-    cache = replace(cache, prefix_key=cache.prefix_key[..., :-1])
-    return args, {**kwargs, "attention_mask": mask, name: cache}
+def _add_log_alpha(layer: nn.Module, args: tuple, kwargs: dict) -> None:
+    """Take log α off the keys that `attach`'s hook has handed over, and add it to the prefix's scores."""
+    pair = kwargs.get("prefix")
+    if pair is not None:
+        pair.key, pair.bias = pair.key[..., :-1], pair.key[..., -1]

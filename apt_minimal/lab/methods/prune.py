@@ -14,12 +14,13 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from apt_minimal.attach import attach, cache_argument, detach, prefixes, self_attentions
+from apt_minimal.attach import attach, attached_encoder, detach, prefixes
+from apt_minimal.hosts import self_attentions
 from apt_minimal.lab.data.tasks import Task
 from apt_minimal.prefix import AdaptivePrefix
 
@@ -63,12 +64,13 @@ def use_prune_gates(model: nn.Module, start: float = 1.0) -> nn.Module:
         raise ValueError("no layer of this model has a prefix, so there is nothing to prune")
     if any(hasattr(prefix, "prune_gate") for prefix in prefixes(model)):
         raise ValueError("this model has prune gates already")
-    for layer in self_attentions(model):
-        if (prefix := getattr(layer, "prefix", None)) is not None:
-            prefix.prune_gate = HardConcrete(len(prefix.key), start).to(prefix.key).train(prefix.training)
-            # After attach's own hook, which has made room for the prefix in the mask.
-            hook = layer.register_forward_pre_hook(_add_log_gate, with_kwargs=True)
-            model.base_model.apt_attachment.hooks.append(hook)
+    for prefix in filter(None, prefixes(model)):
+        prefix.prune_gate = HardConcrete(len(prefix.key), start).to(prefix.key).train(prefix.training)
+    encoder = attached_encoder(model)
+    for layer in dict.fromkeys(self_attentions(encoder)):
+        # After attach's own hook, which has handed the prefix over.
+        hook = layer.register_forward_pre_hook(partial(_add_log_gate, prefixes(model)), with_kwargs=True)
+        encoder.apt_attachment.hooks.append(hook)
     return model
 
 
@@ -121,35 +123,33 @@ def prune(model: nn.Module) -> nn.Module:
     """
     kept = [[] if gate is None else (gate.location > 0).nonzero()[:, 0].tolist() for gate in prune_gates(model)]
     survivors = [
-        prefix and {name: w[keep] if w.dim() else w for name, w in prefix.state_dict().items() if "prune" not in name}
+        prefix
+        and {name: w if "scale" in name else w[keep] for name, w in prefix.state_dict().items() if "prune" not in name}
         for prefix, keep in zip(prefixes(model), kept, strict=True)
     ]
-    config = model.base_model.apt_attachment.config
+    encoder = attached_encoder(model)
+    config = encoder.apt_attachment.config
     plain = AdaptivePrefix(replace(config, prefix_length=1), hidden_size=1).state_dict().keys()
     if other := [name for weights in filter(None, survivors) for name in plain ^ weights.keys()]:
         raise ValueError(f"only prefixes as attach makes them can be pruned; these differ in {other[0]}")
-    trained = [name for name, p in model.base_model.named_parameters() if p.requires_grad and ".prefix." not in name]
+    trained = [name for name, p in encoder.named_parameters() if p.requires_grad and ".prefix." not in name]
     attach(detach(model), replace(config, prefix_length=tuple(map(len, kept))))
     for prefix, weights in zip(prefixes(model), survivors, strict=True):
         if prefix is not None:
             prefix.load_state_dict(weights)
     for name in trained:  # an unfrozen pooler, say
-        model.base_model.get_parameter(name).requires_grad_(True)
+        encoder.get_parameter(name).requires_grad_(True)
     return model
 
 
-def _add_log_gate(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Before a self-attention runs: turn its mask into one that is added to scores, log z on the prefix's columns."""
-    mask, given = kwargs["attention_mask"], kwargs[cache_argument(layer)].prefix_key.shape[1]
-    b, n, _ = args[0].shape
-    z = layer.prefix.prune_gate(b)  # [b, l]
-    if given == 0:  # a hook has removed the whole prefix
-        return args, kwargs
+def _add_log_gate(modules: list, layer: nn.Module, args: tuple, kwargs: dict) -> None:
+    """Before a self-attention runs: add log z to the scores of the prefix that it was handed."""
+    pair = kwargs.get("prefix")
+    if pair is None or pair.key.shape[1] == 0:  # a hook has removed the whole prefix
+        return
+    b, given, _ = pair.key.shape
+    z = modules[pair.layer].prune_gate(b)  # [b, l]
     if given != z.shape[1]:
         raise ValueError(f"{given} of {z.shape[1]} prefix tokens are left, and a gate can't tell which; prune first")
     # log 0 = −∞ is meant, but not its gradient, which would be NaN where the clipping does not stop it.
-    log_z = z.where(z > 0, 1.0).log().masked_fill(z == 0, -math.inf)
-    scores = F.pad(log_z, (0, n))[:, None, None].expand(b, 1, n, -1)  # [b, 1, n, l + n]
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
-    return args, {**kwargs, "attention_mask": scores}
+    pair.bias = z.where(z > 0, 1.0).log().masked_fill(z == 0, -math.inf)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from apt_minimal.attach import Record, prefixes, record
+from apt_minimal.attach import prefixes
 from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.train.batches import evaluating, forward
+from apt_minimal.record import Record, record
 
 
 @dataclass(frozen=True)

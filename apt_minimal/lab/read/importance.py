@@ -13,7 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from apt_minimal.attach import prefixes, self_attentions
+from apt_minimal.attach import attached_encoder, prefixes
+from apt_minimal.hosts import self_attentions
 from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.read.gates import check_prefixes, stack_layers
 from apt_minimal.lab.train.batches import evaluating, forward, predict
@@ -177,30 +178,49 @@ def _effects(model: nn.Module, task: Task, examples: Sequence[Example], batch_si
     return torch.cat(batches).mean(dim=0)
 
 
-def _attentions(model: nn.Module, batch: dict[str, Tensor]) -> list[Callable[[], tuple]]:
-    """Each layer's self-attention, ready to be run again on the very states that enter it in a forward pass."""
-    layers, attentions = self_attentions(model), {}
+def _attentions(model: nn.Module, batch: dict[str, Tensor]) -> list[Callable[[], Tensor]]:
+    """Each layer's attention, ready to be run again on the very states that enter it in a forward pass.
+
+    What it returns is the output of E1, [b, n, h, d_h], before the host's output projection.
+    """
+    encoder, calls = attached_encoder(model), []
 
     def note(layer: nn.Module, args: tuple, kwargs: dict) -> None:
-        attentions[layer] = partial(layer, *args, **kwargs)
+        calls.append((layer, args, {n: dict(v) if isinstance(v, dict) else v for n, v in kwargs.items()}))
 
     # First of all hooks: before `attach`'s puts the prefix in, which it does anew when the layer is run again.
+    layers = dict.fromkeys(self_attentions(encoder))
     hooks = [layer.register_forward_pre_hook(note, with_kwargs=True, prepend=True) for layer in layers]
     try:
         # The backbone is all that is needed; a choice is an input like any other there.
         inputs = {name: tensor.flatten(0, -2) for name, tensor in batch.items() if name != "labels"}
-        forward(model.base_model, inputs, bf16=False)
+        forward(encoder, inputs, bf16=False)
     finally:
         for hook in hooks:
             hook.remove()
-    return [attentions[layer] for layer in layers]
+    return [partial(_attend_again, *call) for call in calls]
 
 
-def _changes(prefix: AdaptivePrefix, attend: Callable[[], tuple], real: Tensor, parts: Parts) -> Tensor:
+def _attend_again(layer: nn.Module, args: tuple, kwargs: dict) -> Tensor:
+    """Run a self-attention with its prefix and return what it attends to."""
+    outputs = []
+
+    def catch(layer: nn.Module, args: tuple, kwargs: dict) -> None:
+        kwargs["prefix"].output = lambda query, attended: outputs.append(attended) or attended
+
+    hook = layer.register_forward_pre_hook(catch, with_kwargs=True)  # after `attach`'s own
+    try:  # a count of turns, which a shared layer's hook moves on, is copied for each run
+        layer(*args, **{n: dict(v) if isinstance(v, dict) else v for n, v in kwargs.items()})
+    finally:
+        hook.remove()
+    return outputs[0]
+
+
+def _changes(prefix: AdaptivePrefix, attend: Callable[[], Tensor], real: Tensor, parts: Parts) -> Tensor:
     """‖with − without‖ / ‖without‖ for each input and part of a prefix: [inputs, parts]."""
 
     def output() -> Tensor:
-        return attend()[0].masked_fill(~real.unsqueeze(-1), 0.0).flatten(1)
+        return attend().flatten(2).masked_fill(~real.unsqueeze(-1), 0.0).flatten(1)
 
     whole, changes = output(), []
     for part in parts(prefix):

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from apt_minimal.attach import attached_encoder, is_attached
 from apt_minimal.lab.data.tasks import Example, Task
 
 
@@ -37,7 +38,7 @@ def identity(model: nn.Module, task: Task, watch: Sequence[Example] = ()) -> dic
         if not parameter.requires_grad:
             frozen.update(name.encode())
             frozen.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    attached = getattr(getattr(getattr(model, "host", model), "base_model", None), "apt_attachment", None)
+    attached = getattr(attached_encoder(model), "apt_attachment", None) if is_attached(model) else None
     return {
         "task": task.name,
         "source": task.source,
