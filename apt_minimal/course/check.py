@@ -36,6 +36,7 @@ class Exercise:
         look: makes of what an answer returned (and of its arguments) what is compared. It may return a text about
             what is wrong, and "" where nothing is: that text is said as it is, and no value is shown.
         hints: up to three, each saying more: a question, a plan, the line.
+        pairs: whether two slips at once are recognised: not where results say so little that other mistakes agree.
         last: inputs, yours and expected of the call that was last reported.
     """
 
@@ -45,6 +46,7 @@ class Exercise:
     others: Mapping[str, Callable] = field(default_factory=dict)
     look: Callable = lambda found, *given: found
     hints: tuple[str, ...] = ()
+    pairs: bool = True
     last: SimpleNamespace | None = field(default=None, init=False)
     wrong_tries: int = field(default=0, init=False)
     hints_seen: int = field(default=0, init=False)
@@ -150,7 +152,7 @@ class Exercise:
     def _one_or_two(self) -> Iterator[tuple[str, Callable]]:
         """Each mistake, then two slips at once, as far as they stand in different lines."""
         yield from self.mistakes.items()
-        for pair in combinations(self.slips, 2):
+        for pair in combinations(self.slips, 2) if self.pairs else ():
             if mistake := self.with_slips(*pair):
                 yield "; ".join(pair), mistake
 
