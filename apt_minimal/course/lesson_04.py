@@ -22,13 +22,13 @@ def token_gate(hidden_states, attention_mask, weight):
 
 def token_gate_trials():
     states, weight = torch.tensor([[[1.0, -1.0], [5.0, 5.0]]]), torch.tensor([[1.0, 1.0], [2.0, 1.0], [-1.0, 1.0]])
-    yield "α = σ(h W) without padding, where h is at position 0", (states, torch.ones(1, 2).int(), weight)
+    yield "no padding", (states, torch.ones(1, 2).int(), weight)
     draw = draws(41)
     for tests, masks, l, d in (
         ("padding on the left", [LEFT, FULL, RIGHT], 3, 4),
-        ("padding on both sides, and a sentence of one token", [ONE, BOTH], 6, 2),
-        ("l = d, where a W that is the wrong way round raises no error", [LEFT, RIGHT, BOTH], 4, 4),
-        ("one example and one prefix token, where the axes stay", [LEFT], 1, 3),
+        ("padding on both sides, a sentence of one token", [ONE, BOTH], 6, 2),
+        ("l = d", [LEFT, RIGHT, BOTH], 4, 4),
+        ("one example and one prefix token", [LEFT], 1, 3),
     ):
         yield tests, (draw(len(masks), 4, d), torch.tensor(masks), draw(l, d))
     yield "a boolean mask", (draw(3, 4, 2), torch.tensor([LEFT, BOTH, FULL]).bool(), draw(3, 2))
@@ -74,14 +74,14 @@ def masked_mean(hidden_states, attention_mask):
 def masked_mean_trials():
     states = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]], [[4.0, 0.0], [5.0, 7.0], [6.0, 2.0]]])
     yield (
-        "padding on the right: only real tokens count, above and below",
+        "padding on the right",
         (states, torch.tensor([[1, 1, 0], [1, 1, 1]])),
     )
     draw = draws(42)
     for tests, masks, padding in (
-        ("padding on the left, and on both sides", [LEFT, BOTH], 1.0),
-        ("that each example has its own number of tokens (b = n = d)", [LEFT, FULL, BOTH, ONE], 1.0),
-        ("very large numbers in the padding", [RIGHT, LEFT], 1e6),
+        ("padding on the left and on both sides", [LEFT, BOTH], 1.0),
+        ("b = n = d", [LEFT, FULL, BOTH, ONE], 1.0),
+        ("large numbers in the padding", [RIGHT, LEFT], 1e6),
         ("NaN in the padding", [RIGHT, FULL, LEFT], math.nan),
         ("infinity in the padding", [BOTH, FULL], math.inf),
     ):
@@ -89,7 +89,7 @@ def masked_mean_trials():
         yield tests, ((draw(len(masks), 4, 4) + 1).masked_fill(mask.eq(0).unsqueeze(-1), padding), mask)
     yield "a boolean mask", (draw(2, 4, 3), torch.tensor([RIGHT, BOTH]).bool())
     zeros = draw(1, 4, 3).index_fill(1, torch.tensor([1]), 0.0)
-    yield "a real token that is 0 all over", (zeros, torch.tensor([[1, 1, 1, 0]]))
+    yield "a real token of zeros", (zeros, torch.tensor([[1, 1, 1, 0]]))
 
 
 check_masked_mean = Exercise(
@@ -128,12 +128,12 @@ def gate_prefix(prefix_key, prefix_value, alpha):
 
 def gate_prefix_trials():
     key, value = torch.tensor([[2.0, 4.0, 6.0], [1.0, 0.0, 3.0]]), torch.tensor([[8.0, 0.0, -2.0], [5.0, 7.0, 9.0]])
-    yield "α ⊙ P for the key, then for the value", (key, value, torch.tensor([[0.5, 1.0]]))
+    yield "one example", (key, value, torch.tensor([[0.5, 1.0]]))
     draw = draws(43)
     for tests, b, l, d in (
-        ("l = d, where an α along the columns raises no error", 2, 4, 4),
-        ("b = l, where the axes of α may be mixed up without an error", 3, 3, 5),
-        ("one example and one prefix token, where the axes stay", 1, 1, 4),
+        ("l = d", 2, 4, 4),
+        ("b = l", 3, 3, 5),
+        ("one example and one prefix token", 1, 1, 4),
     ):
         yield tests, (draw(l, d), draw(l, d), draw(b, l).sigmoid())
 
@@ -181,15 +181,15 @@ def remove_tokens(query, key, value, prefix_key, prefix_value, keep):
 def remove_tokens_trials():
     zero, values = torch.zeros(1, 1, 2), torch.tensor([[[5.0, 1.0], [7.0, 2.0]]])
     evenly = (zero, zero + 1, zero + 3, torch.ones(1, 2, 2), values, torch.tensor([[True, False]]))
-    yield "a query of 0, whose scores are all 0: the tokens that stay share the weight evenly", evenly
+    yield "scores of 0, where all that stay share the weight evenly", evenly
     draw = draws(44)
     for tests, keep, n, d, size in (
-        ("that with all kept it is prefix attention, E1, with scores over √d", [[1, 1], [1, 1]], 3, 7, 1),
-        ("that with none kept it is attention without a prefix", [[0, 0], [0, 0]], 3, 4, 1),
-        ("that keep says which tokens stay, in each example", [[1, 0, 1], [0, 0, 1]], 4, 5, 1),
-        ("l = n, where keep still marks prefix tokens", [[1, 0, 0], [0, 1, 1]], 3, 5, 1),
-        ("b = n, where keep still belongs to examples, not to queries", [[1, 0], [0, 1], [0, 0]], 3, 4, 1),
-        ("one example, one prefix token and one input token", [[0]], 1, 2, 1),
+        ("all prefix tokens kept: E1, scores over √d", [[1, 1], [1, 1]], 3, 7, 1),
+        ("no prefix token kept", [[0, 0], [0, 0]], 3, 4, 1),
+        ("some prefix tokens kept", [[1, 0, 1], [0, 0, 1]], 4, 5, 1),
+        ("l = n", [[1, 0, 0], [0, 1, 1]], 3, 5, 1),
+        ("b = n", [[1, 0], [0, 1], [0, 0]], 3, 4, 1),
+        ("one example, one prefix token and one input token", [[0]], 1, 6, 1),
         ("large scores of either sign", [[1, 0, 0, 1], [0, 0, 1, 0]], 2, 6, 4),
     ):
         stays = torch.tensor(keep).bool()
@@ -263,16 +263,13 @@ class Gate:
     """A gate, α = σ(seen · weight), that knows what it reads and whether padding moves it."""
 
     def __init__(self, reads, moved, seen, rows=(1, 1, 1)):
-        self.reads, self.moved, self.seen, self.rows = reads, moved, seen, rows
+        self.__name__, self.moved, self.seen, self.rows = f"a gate that reads {reads}", moved, seen, rows
 
     def __call__(self, hidden_states, attention_mask=None):
         mask = torch.ones(hidden_states.shape[:2]) if attention_mask is None else attention_mask
         weight = draws(45)(1, 8).to(hidden_states.dtype) * torch.tensor(self.rows).unsqueeze(-1)  # [3, 8]
         seen = self.seen(hidden_states, mask.ne(0))  # [b, 8], or [b, 3, 8] with a row for each α
         return ((seen if seen.ndim == 3 else seen.unsqueeze(1)) * weight).sum(dim=-1).sigmoid()
-
-    def __repr__(self):
-        return f"a gate that reads {self.reads}"
 
 
 def total(h, m):
@@ -298,17 +295,13 @@ def reads_padding_trials():
         Gate("the sum of the real tokens, over n", True, lambda h, m: total(h, m) / h.shape[1]),
         Gate("the sum of the real tokens, multiplying padding by 0", False, total),
         Gate("the position in the middle", True, lambda h, m: h[:, h.shape[1] // 2]),
-        Gate(
-            "a real token, with a last digit that depends on n",
-            False,
-            lambda h, m: first_token(h, m) + h.shape[1] % 2 / 1e6,
-        ),
+        Gate("a digit of n beside a real token", False, lambda h, m: first_token(h, m) + h.shape[1] % 2 / 1e6),
         Gate("a mean in which a padding token weighs e⁻⁸", True, lambda h, m: total(h, (m * 8.0).softmax(1))),
         Gate("position 0 for one of its α", True, lambda h, m: torch.stack([first_token(h, m)] * 2 + [h[:, 0]], 1)),
         Gate("the first real token if padding stands on one side", True, one_side),
         Gate("position 0, so that one α rises as another falls", True, lambda h, m: h[:, 0], rows=(1, -1, 0)),
     ):
-        yield gate.reads, (gate,)
+        yield gate.__name__, (gate,)
 
 
 def verdict(found, gate):
@@ -318,7 +311,7 @@ def verdict(found, gate):
         return f"return True or False, not {type(found).__name__}"
     if said == gate.moved:
         return ""
-    return f"padding moves {gate}: say True" if gate.moved else f"padding doesn't move {gate}: say False"
+    return f"padding moves {gate.__name__}" if gate.moved else f"padding doesn't move {gate.__name__}"
 
 
 check_reads_padding = Exercise(
