@@ -1,65 +1,233 @@
 """Lesson 07: APT inside BERT."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from apt_minimal.course.checking import check
-from apt_minimal.gates import first_token
+from apt_minimal.course.check import Exercise, draws
 
 __all__ = ["check_equal_sizes", "check_gate_input", "check_widen_mask"]
 
-
-def check_equal_sizes(answer: Callable[[int], tuple[int, int]]) -> bool:
-    """Exercise 7.1: answer(l) is the prefix length of P-tuning v2, and the rank of LoRA on queries and values, that
-    have as many parameters as APT with prefix length l (λ left out)."""
-    mistakes = {
-        "the other way round: first P-tuning v2's length, then LoRA's rank": lambda l: (3 * l / 4, 3 * l / 2),
-        "P-tuning v2 has no W, so it needs a longer prefix for as many parameters": lambda l: (l, 3 * l // 4),
-        "P-tuning v2 has two prefixes in a layer too, for keys and for values": lambda l: (3 * l, 3 * l // 4),
-        "LoRA adapts two weights, of two matrices each: four blocks of d · r": lambda l: (3 * l // 2, 3 * l // 2),
-        "LoRA has four blocks of d · r in a layer, not one": lambda l: (3 * l // 2, 3 * l),
-        "for APT's gate a layer has W too: three blocks of l · d, not two": lambda l: (l, l // 2),
-    }
-    hint = "count one layer: APT has P_k, P_v and W, each of l · d"
-    trials = [(hint, (length,)) for length in (16, 8, 40)]
-    return check(answer, lambda l: (3 * l // 2, 3 * l // 4), trials, mistakes)
+# 7.1
 
 
-def check_widen_mask(answer: Callable[[Tensor, int], Tensor]) -> bool:
-    """Exercise 7.2: answer(mask, l) adds l columns in front of a mask, into which every query may look."""
-    real = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]).bool()[:, None, None, :]
-    added = torch.zeros(real.shape).masked_fill(~real, torch.finfo(torch.float32).min)
-    boolean = "in a boolean mask True means that a query may look, and the prefix stands in front of the input's keys"
-    additive = "an additive mask is added to the scores: 0 is neutral, 1 lifts the prefix, a very low number hides it"
-    every = "the mask's other sizes and its dtype must stay as they are"
-    trials = [(boolean, (real, 3)), (boolean, (real, 1)), (additive, (added, 3)), (additive, (added, 1))]
-    trials += [(every, (added.double().expand(2, 1, 4, 4), 2)), (every, (real.expand(2, 1, 4, 4), 2))]
+def equal_sizes(l):
+    """Return P-tuning v2's prefix length and LoRA's rank that have as many parameters as APT with length l."""
+    blocks = 3 * l  # of d numbers each: P_k, P_v and W
+    length = blocks // 2
+    rank = blocks // 4
+    return length, rank
 
-    def typed(wide):
-        return (wide, str(wide.dtype)) if isinstance(wide, Tensor) else wide
 
-    return check(
-        lambda mask, l: typed(answer(mask, l)),
-        lambda mask, l: typed(F.pad(mask, (l, 0), value=mask.dtype == torch.bool)),
-        trials,
+def _lengths():
+    yield "a prefix of four tokens", (4,)
+    yield "sixteen tokens", (16,)
+    yield "forty tokens", (40,)
+
+
+check_equal_sizes = Exercise(
+    equal_sizes,
+    _lengths,
+    {
+        "the other way round: first P-tuning v2's length, then LoRA's rank": "return rank, length",
+        "per layer APT's gate has W too: three blocks of l · d, not two": "blocks = 2 * l",
+        "W is shared by keys and values: it counts once": "blocks = 4 * l",
+        "P-tuning v2 has no W, so it needs a longer prefix for as many parameters": "length = l",
+        "P-tuning v2 has two prefixes per layer too, for keys and for values": "length = blocks",
+        "it is P-tuning v2 that needs the longer prefix, since it has no W": "length = 2 * l / 3",
+        "P-tuning v2 has two blocks per layer: it is LoRA that has four": "length = blocks // 4",
+        "LoRA has four blocks of d · r per layer, not one": "rank = blocks",
+        "LoRA adapts two weights, of two matrices each: four blocks of d · r": "rank = blocks // 2",
+        "LoRA is on two weights here, queries and values: four blocks of d · r, not eight": "rank = blocks // 8",
+        "APT's W counts in the comparison with LoRA too: three blocks of l · d": "rank = l // 2",
+        "LoRA's rank is no prefix length: count its blocks of d · r": "rank = l",
+        "LoRA has four blocks of d · r, APT three of l · d: divide by 4, not by 3": "rank = 4 * l / 3",
+        "only P-tuning v2's length is returned: LoRA's rank is asked for too": "return length",
+        "l is an argument, not always 16": "blocks = 48",
+    },
+    hints=(
+        "Count the parameters of one layer, in units of d. How many has APT? How many has P-tuning v2 for each prefix "
+        "token, and LoRA for each unit of rank?",
+        "APT has three blocks of l · d: P_k, P_v and W. P-tuning v2 has two, and LoRA four of r · d.",
+        "3 l = 2 · length = 4 · rank",
+    ),
+)
+
+# 7.2
+
+
+def widen_mask(mask, l):
+    """Return the mask with l more columns in front, into which every query may look."""
+    seen = True if mask.dtype == torch.bool else 0.0
+    return F.pad(mask, (l, 0), value=seen)
+
+
+def _masks():
+    def added(mask, lowest=-1e4):
+        return torch.zeros(mask.shape).masked_fill(~mask, lowest)
+
+    right, left, causal, blind = (
+        torch.tensor(rows).bool().unsqueeze(1)
+        for rows in (
+            [[[1, 1, 0]]],
+            [[[0, 0, 1, 1]], [[0, 1, 1, 1]]],
+            [[[1, 0, 0], [1, 1, 0], [1, 1, 1]], [[0, 0, 0], [0, 1, 0], [0, 1, 1]]],
+            [[[0, 0, 0, 0]], [[0, 0, 0, 0]]],
+        )
     )
+    for kind, make in ("boolean", lambda mask: mask), ("added to the scores", added):
+        yield f"padding on the right ({kind})", (make(right), 2)
+        yield f"padding on the left ({kind})", (make(left), 2)
+        yield f"a prefix of one token ({kind})", (make(left), 1)
+        yield f"a row for each query ({kind})", (make(causal), 3)
+        yield f"no token that may be seen ({kind})", (make(blind), 2)
+    yield "padding of −∞", (added(left, -torch.inf), 2)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        yield f"a mask in {dtype}", (added(right).to(dtype), 2)
 
 
-def check_gate_input(answer: Callable[[Tensor, Tensor], Tensor]) -> bool:
-    """Exercise 7.3: answer(hidden_states, attention_mask) is each example's first real token, [b, d]."""
-    states = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
-    none, right, left = [1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 1, 1, 1]
-    trials = [
-        ("without padding it is position 0", (states, torch.tensor([none, none]))),
-        ("padding on the right changes nothing: it is still position 0", (states, torch.tensor([right, none]))),
-        (
-            "with padding on the left it is the first 1 of the mask, not position 0",
-            (states, torch.tensor([left, none])),
+def _in_its_dtype(wide, mask, l):
+    if mask.dtype in (torch.bool, torch.get_default_dtype()) and mask.dtype != torch.float64:
+        return wide
+    return "" if wide.dtype == mask.dtype else f"the dtype is {wide.dtype}; the mask's was {mask.dtype}, and it stays"
+
+
+check_widen_mask = Exercise(
+    widen_mask,
+    _masks,
+    {
+        "in a boolean mask False means that a query may not look: the prefix's columns must hold True": "seen = 0.0",
+        "a mask that is added to the scores must add 0: adding 1 lifts the prefix's scores": "seen = 1.0",
+        "a mask that is added to the scores must add 0: a very low number hides the prefix": (
+            "seen = True if mask.dtype == torch.bool else torch.finfo(mask.dtype).min"
         ),
-        ("both sides may be padded: counting the 0s doesn't help", (states, torch.tensor([[0, 1, 1, 0, 0], left]))),
-        ("the mask may be boolean", (states, torch.tensor([left, right]).bool())),
-    ]
-    return check(answer, first_token, trials)
+        "a mask that is added to the scores must add 0: a number as low as float32 goes hides the prefix": (
+            "seen = True if mask.dtype == torch.bool else torch.finfo(torch.float32).min"
+        ),
+        "a mask that is added to the scores must add 0: −∞ hides the prefix": (
+            'seen = True if mask.dtype == torch.bool else float("-inf")'
+        ),
+        "the two kinds are mixed up: True in a boolean mask, 0 in one that is added to the scores": (
+            "seen = 0.0 if mask.dtype == torch.bool else 1.0"
+        ),
+        "the prefix is hidden in both kinds of mask: every query may look at it": (
+            "seen = False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min"
+        ),
+        "the prefix stands in front: the new columns do, too": "return F.pad(mask, (0, l), value=seen)",
+        "the input's first column is copied, and where padding stands on the left it hides the prefix": (
+            "return torch.cat([mask[..., :1].expand(*mask.shape[:-1], l), mask], dim=-1)"
+        ),
+        "the input's last column is copied, and where padding stands on the right it hides the prefix": (
+            "return torch.cat([mask[..., -1:].expand(*mask.shape[:-1], l), mask], dim=-1)"
+        ),
+        "the largest entry is taken for “may look”, but there may be none: what lets everyone look is a constant": (
+            "seen = float(mask.float().max())"
+        ),
+        "the row's largest entry is taken for “may look”, but a row may have none: it is a constant": (
+            "return torch.cat([(1.0 * mask).amax(-1, True).to(mask.dtype).expand(*mask.shape[:-1], l), mask], dim=-1)"
+        ),
+        "l columns are missing, not one": "return F.pad(mask, (1, 0), value=seen)",
+        "the prefix stands in front only: l columns are added, not 2 l": "return F.pad(mask, (l, l), value=seen)",
+        "only the last size grows: the prefix has keys, but no queries": "return F.pad(mask, (l, 0, l, 0), value=seen)",
+        "the mask must grow: yours overwrites the columns of the first l input tokens": (
+            "return torch.cat([torch.full_like(mask[..., :l], seen), mask[..., l:]], dim=-1)"
+        ),
+        "every example has a mask of its own: yours has the first one's": (
+            "return F.pad(mask[:1].expand_as(mask), (l, 0), value=seen)"
+        ),
+        "every query may have a row of its own: yours keeps the first one's": (
+            "return F.pad(mask[:, :, :1], (l, 0), value=seen)"
+        ),
+        "the mask comes out as it went in: l columns are to be added": "return mask",
+        "the input's part of the mask is turned round": (
+            "return F.pad(~mask if mask.dtype == torch.bool else mask.min() - mask, (l, 0), value=seen)"
+        ),
+        "the dtype stays: yours is always a float32": "return F.pad(mask.float(), (l, 0), value=float(seen))",
+        "the dtype stays: booleans are right, any other float becomes a float32": (
+            "return F.pad(mask if mask.dtype == torch.bool else mask.float(), (l, 0), value=seen)"
+        ),
+        "the dtype stays: booleans become integers": (
+            "return F.pad(mask.long() if mask.dtype == torch.bool else mask, (l, 0), value=seen)"
+        ),
+        "a mask that is added to the scores stays one: yours becomes boolean": (
+            "return F.pad(mask if mask.dtype == torch.bool else mask == 0, (l, 0), value=True)"
+        ),
+    },
+    look=_in_its_dtype,
+    hints=(
+        "Which entry lets every query look: in a boolean mask, and in one that is added to the scores?",
+        "Put l columns of this entry in front of the last dimension, and ask mask.dtype which kind it is.",
+        "F.pad(mask, (l, 0), value=…) pads the last dimension on the left.",
+    ),
+)
+
+# 7.3
+
+
+def gate_input(hidden_states, attention_mask):
+    """Return each example's first real token: [b, n, d] and [b, n] -> [b, d]."""
+    position = attention_mask.int().argmax(dim=1)
+    example = torch.arange(len(position))
+    return hidden_states[example, position]
+
+
+def _padded():
+    draw = draws(7)
+    three = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]])
+    none, right, left, both = [1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 1, 1, 0, 0]
+    yield "padding on the left", (three, torch.tensor([[0, 1, 1]]))
+    yield "no padding", (draw(2, 5, 3), torch.tensor([none, none]))
+    yield "padding on the right", (draw(2, 5, 3), torch.tensor([right, none]))
+    yield "padding on both sides", (draw(3, 5, 3), torch.tensor([both, left, right]))
+    yield "one real token", (draw(2, 4, 3), torch.tensor([[0, 0, 0, 1], [0, 0, 1, 0]]))
+    yield "a boolean mask", (draw(2, 5, 4), torch.tensor([left, both]).bool())
+    yield "as many examples as tokens", (draw(5, 5, 5), torch.tensor([left, both, right, none, left]))
+
+
+check_gate_input = Exercise(
+    gate_input,
+    _padded,
+    {
+        "that is position 0, which may be padding": "position = 0 * attention_mask.int().argmax(dim=1)",
+        "argmax refuses booleans: make integers of the mask first": "position = attention_mask.argmax(dim=1)",
+        "padding is counted, and the padding behind counts too: look for the first 1": (
+            "position = (attention_mask == 0).sum(dim=1)"
+        ),
+        "real tokens are counted: how many there are doesn't tell where the first one stands": (
+            "position = attention_mask.sum(dim=1) - 1"
+        ),
+        "that is the last real token: the gate looks at the first": (
+            "position = attention_mask.shape[1] - 1 - attention_mask.int().flip(1).argmax(dim=1)"
+        ),
+        "that is the first padding: 1 (or True) is a real token": "position = attention_mask.int().argmin(dim=1)",
+        "that is the last position, real or not": (
+            "position = attention_mask.shape[1] - 1 - 0 * attention_mask.int().argmax(dim=1)"
+        ),
+        "that is the token behind the first real one": (
+            "position = (attention_mask.int().argmax(dim=1) + 1).clamp(max=attention_mask.shape[1] - 1)"
+        ),
+        "every example has its own first real token: yours takes the first one's position for all": (
+            "position = attention_mask.int().argmax(dim=1)[:1].expand(len(attention_mask))"
+        ),
+        "the first real token of each example lies along dim 1: yours searches along the examples": (
+            "position = attention_mask.int().argmax(dim=0)"
+        ),
+        "every example has its own states: yours are all the first example's": "return hidden_states[0, position]",
+        "[:, position] takes all these positions of every example: pair each example with its own": (
+            "return hidden_states[:, position]"
+        ),
+        "the shape is [b, d]: yours keeps an axis for the token": "return hidden_states[example, position][:, None]",
+        "these are the positions: the states that stand there are asked for": "return position",
+        "that is the mean over the real tokens: the gate looks at the first one": (
+            "return (hidden_states * attention_mask[..., None]).sum(dim=1) / attention_mask.sum(dim=1, keepdim=True)"
+        ),
+        "that is the sum of the real tokens: the gate looks at the first one": (
+            "return (hidden_states * attention_mask[..., None]).sum(dim=1)"
+        ),
+        "that is the mean over all tokens, padding too": "return hidden_states.mean(dim=1)",
+    },
+    hints=(
+        "In which column does each row of the mask have its first 1?",
+        "argmax returns the first of equal maxima; it refuses booleans, so convert. Then pick one state per example.",
+        "hidden_states[torch.arange(b), position]",
+    ),
+)

@@ -1,59 +1,276 @@
 """Lesson 09: named entities."""
 
-from collections.abc import Callable, Sequence
+from statistics import fmean
 
-from apt_minimal.course.checking import check
-from apt_minimal.lab.data.entities import entities, entity_scores
+from apt_minimal.course.check import Exercise
+from apt_minimal.lab.data.entities import entities  # noqa: F401  a slip reads leniently with it
 
 __all__ = ["check_align_labels", "check_entities", "check_strict_f1"]
 
-
-def check_align_labels(answer: Callable[[Sequence[int | None], Sequence[int]], list[int]]) -> bool:
-    """Exercise 9.1: answer(word_ids, tags) puts each word's tag on its first sub-token, -100 everywhere else."""
-
-    def align(word_ids: Sequence[int | None], tags: Sequence[int]) -> list[int]:
-        firsts = [word is not None and word not in word_ids[:i] for i, word in enumerate(word_ids)]
-        return [tags[word] if first else -100 for word, first in zip(word_ids, firsts, strict=True)]
-
-    trials = [
-        ("special tokens (word None) are no words: they get -100", ([None, 0, 1, None], [5, 3])),
-        ("only a word's first sub-token has its tag, the others -100", ([None, 0, 0, 0, 1, None], [5, 3])),
-        ("padding (word None) gets -100 too", ([None, 0, 1, 1, None, None, None], [4, 4])),
-        ("a word may have no sub-token at all: use the word's number, don't count", ([None, 1, 1, 2, None], [4, 1, 2])),
-    ]
-    return check(answer, align, trials)
+# 9.1
 
 
-def check_entities(answer: Callable[[Sequence[str]], set[tuple[str, int, int]]]) -> bool:
-    """Exercise 9.2: answer(tags) is the set of strict IOB2 entities, (type, start, end), end exclusive."""
-    trials = [
-        ("an entity is (type, start, end), and its end is exclusive", "O B-Loc I-Loc O"),
-        ("an entity may last to the end of the sentence", "O O B-Peop I-Peop"),
-        ("B- begins a new entity, also right after another one of its type", "B-Loc B-Loc I-Loc O"),
-        ("I- goes on only with an entity of its own type", "B-Loc I-Org O"),
-        ("read strictly, an I- that continues nothing begins nothing", "O I-Peop I-Peop O B-Org"),
-        ("there may be no entity", "O O"),
-        ("there may be several", "B-Peop I-Peop O B-Loc O B-Org I-Org I-Org"),
-    ]
-    return check(
-        lambda tags: set(answer(tags)), lambda tags: set(entities(tags)), [(h, (tags.split(),)) for h, tags in trials]
-    )
+def align_labels(word_ids, tags):
+    """Return each word's tag at its first sub-word, -100 everywhere else."""
+    labels = []
+    previous = None
+    for word in word_ids:
+        first = word is not None and word != previous
+        label = tags[word] if first else -100
+        labels.append(label)
+        previous = word
+    return labels
 
 
-def check_strict_f1(answer: Callable[[list[list[str]], list[list[str]]], float]) -> bool:
-    """Exercise 9.3: answer(gold, predicted) is the strict micro F1 over all sentences."""
-    cases = [
-        ("an entity with the wrong end is a miss and a false alarm", ["B-Loc I-Loc O"], ["B-Loc O O"]),
-        ("the type must agree as well", ["B-Loc O B-Org"], ["B-Org O B-Org"]),
-        ("F1 is over entities; right O tags earn nothing", ["O O O O B-Loc"], ["O O O O O"]),
-        ("entities of different sentences must not be mixed up", ["B-Loc O", "O O"], ["O O", "B-Loc O"]),
-        (
-            "micro: count over all sentences first, then divide (macro averages the sentences' F1s)",
-            ["B-Loc B-Loc B-Loc", "B-Org O O"],
-            ["B-Loc B-Loc B-Loc", "O O B-Org"],
+def _words():
+    short = [None, 0, 1, None], [5, 3]
+    yield "one sub-word per word", short
+    yield "the same sentence again: nothing is left over from the first call", short
+    yield "words of several sub-words", ([None, 0, 0, 0, 1, None], [5, 3])
+    yield "padding", ([None, 0, 1, 1, None, None, None], [4, 2])
+    yield "neighbours with the same tag", ([None, 0, 1, 1, 2, None], [6, 6, 6])
+    yield "tag number 0", ([None, 0, 0, 1, 2, None], [0, 7, 0])
+    yield "a word without a sub-word", ([None, 1, 1, 2, None], [4, 1, 2])
+
+
+check_align_labels = Exercise(
+    align_labels,
+    _words,
+    {
+        "every sub-word gets its word's tag: only the first one has it, the others -100": "first = word is not None",
+        "the tag is on each word's last sub-word: it belongs on the first": (
+            "first = word is not None and word not in word_ids[len(labels) + 1 :]"
         ),
-        ("precision and recall differ; F1 is their harmonic mean", ["B-Loc B-Org B-Loc O"], ["B-Loc O O O"]),
-        ("where nothing was predicted and nothing is there, say 0", ["O O"], ["O O"]),
-    ]
-    trials = [(hint, ([s.split() for s in gold], [s.split() for s in predicted])) for hint, gold, predicted in cases]
-    return check(answer, lambda gold, predicted: entity_scores(gold, predicted)["f1"], trials)
+        "word 0 is a word: `if word` is false for it, ask for `word is not None`": "first = word and word != previous",
+        "two neighbours may have the same tag: what tells words apart is their number": (
+            "first = word is not None and (previous is None or tags[word] != tags[previous])"
+        ),
+        "each word's tag stands on its sub-words from the second on": "first = word is not None and word == previous",
+        "special tokens and padding have no word (None): they get -100, too": "first = word != previous",
+        "words are numbered from 0, as places in a list are: tags[word]": "label = tags[word - 1] if first else -100",
+        "words are numbered from 0: tags[word + 1] is the next word's": "label = tags[word + 1] if first else -100",
+        "words are counted, but a word may have no sub-word: look its tag up by its number": (
+            "label = tags[sum(x != -100 for x in labels)] if first else -100"
+        ),
+        "what is not a first sub-word gets -100: 0 is a tag": "label = tags[word] if first else 0",
+        "it is -100 that the losses ignore, not 100": "label = tags[word] if first else 100",
+        "it is -100 that the losses ignore, not -1": "label = tags[word] if first else -1",
+        "these are the words' numbers: their tags are asked for": "label = word if first else -100",
+        "only first sub-words are left: every sub-word needs a label, -100 where it is no first one": (
+            "return [label for label in labels if label != -100]"
+        ),
+        "special tokens are left out: they need a label too, -100": (
+            "return [label for label, word in zip(labels, word_ids, strict=True) if word is not None]"
+        ),
+    },
+    hints=(
+        "How can you see, at a sub-word, that it is the first of its word?",
+        "Remember the previous sub-word's word. If the word is another one and not None, its tag is tags[word].",
+        "tags[word] if word is not None and word != previous else -100",
+    ),
+)
+
+# 9.2
+
+
+def find_entities(tags):
+    """Return the set of strict IOB2 entities, (type, start, end), end exclusive."""
+    found, kind, start = set(), None, None
+    for i, tag in enumerate([*tags, "O"]):
+        closes = kind is not None and tag != "I-" + str(kind)
+        begins = tag.startswith("B-")
+        if closes:
+            entity = (kind, start, i)
+            found.add(entity)
+            kind = None
+        if begins:
+            kind, start = tag[2:], i
+    return found
+
+
+def _tagged():
+    for tests, tags in {
+        "an entity of two words": "O B-Loc I-Loc O",
+        "an entity at the end": "O O B-Peop I-Peop",
+        "an entity of one word at the end": "O B-Peop",
+        "two neighbours of one type": "B-Loc B-Loc I-Loc O",
+        "two neighbours of different types": "B-Loc I-Loc B-Org I-Org O",
+        "an I- of another type": "B-Loc I-Org O",
+        "an I- that continues nothing": "O I-Peop I-Peop O B-Org",
+        "an I- after a gap": "B-Loc O I-Loc O",
+        "an I- after one of another type": "B-Loc I-Org I-Loc",
+        "no entity, and none left over from other sentences": "O O",
+        "several entities": "B-Peop I-Peop O B-Loc O B-Org I-Org I-Org",
+        "a type with a hyphen": "O B-creative-work I-creative-work B-work",
+    }.items():
+        yield tests, (tags.split(),)
+
+
+def _distinct(found, tags):
+    """A list will do for a set, if no entity is in it twice."""
+    return set(found) if isinstance(found, list | tuple) and len(set(found)) == len(found) else found
+
+
+GAP = 'closes = kind is not None and tag not in ("O", "I-" + kind) or i == len(tags) and kind is not None'
+LAST_INSIDE = "entity = (kind, start, max(j for j in range(start, i) if tags[j][1:] == tags[start][1:]) + 1)"
+check_entities = Exercise(
+    find_entities,
+    _tagged,
+    {
+        "the end is exclusive: it is the place behind the entity's last word": "entity = (kind, start, i - 1)",
+        "an entity may last to the end of the sentence: yours is never closed there": "for i, tag in enumerate(tags):",
+        "B- begins a new entity, also right behind another one of its type": (
+            'closes = kind is not None and tag[1:] != "-" + kind\nbegins = tag.startswith("B-") and tag[2:] != kind'
+        ),
+        "an I- goes on only with an entity of its own type: yours goes on with any": (
+            'closes = kind is not None and not tag.startswith("I-")'
+        ),
+        "read strictly, an I- that continues nothing begins nothing": 'begins = tag not in ("O", f"I-{kind}")',
+        "read strictly, an I- behind an O begins nothing": (
+            'begins = tag[0] == "B" or tag[0] == "I" and (i == 0 or tags[i - 1] == "O")'
+        ),
+        "read strictly, an I- of another type begins nothing: it only closes what was open": (
+            'begins = tag[0] == "B" or tag[0] == "I" and closes'
+        ),
+        "an O closes the open entity": GAP,
+        "an O closes the open entity: an I- after the gap doesn't go on with it": f"{GAP}\n{LAST_INSIDE}",
+        "an I- of another type closes the open entity: an I- of its own type after that begins nothing": (
+            f'closes = kind is not None and not tag.startswith("I-")\n{LAST_INSIDE}'
+        ),
+        "whatever is no I- of its type closes an entity: yours is open until the next B-": (
+            'closes = kind is not None and (tag[0] == "B" or i == len(tags))'
+        ),
+        "an entity is open until the next B-, with all its I-: whatever else stands there closes it": (
+            f'closes = kind is not None and (tag[0] == "B" or i == len(tags))\n{LAST_INSIDE}'
+        ),
+        "an entity stays open after it was closed: reset what you remember of it": "kind = kind  # not reset",
+        "an I- belongs to the entity in front of it: every word is closed by itself": "closes = kind is not None",
+        "a type may hold a hyphen (creative-work): it is what stands behind the first two characters": (
+            'closes = kind is not None and (tag[:2] != "I-" or tag.split("-")[1] != kind)\n'
+            'kind, start = tag.split("-")[1], i'
+        ),
+        "a type may hold a hyphen (creative-work): yours takes what stands behind the last one": (
+            'closes = kind is not None and (tag[:2] != "I-" or tag.split("-")[-1] != kind)\n'
+            'kind, start = tag.split("-")[-1], i'
+        ),
+        "the type stands behind the B-: without these two characters": 'entity = ("B-" + kind, start, i)',
+        "the order is (type, start, end)": "entity = (start, i, kind)",
+        "start and end are asked for, not start and length": "entity = (kind, start, i - start)",
+        "the type comes first, then start and end": "entity = (start, i)",
+        "words are counted from 0": "entity = (kind, start + 1, i + 1)",
+    },
+    look=_distinct,
+    hints=(
+        "Walk over the tags: when is an entity open, and what closes it?",
+        "Keep the open entity's type and start. Close it at whatever is not an I- of this type. Put an O behind the "
+        "sentence, so that the last one closes too.",
+        'if start is not None and tag != "I-" + kind: add (kind, start, i), and nothing is open any more',
+    ),
+)
+
+# 9.3
+
+
+def strict_f1(gold, predicted):
+    """Return the strict micro F1 over all sentences."""
+    true = {(i, *entity) for i, tags in enumerate(gold) for entity in find_entities(tags)}
+    guessed = {(i, *entity) for i, tags in enumerate(predicted) for entity in find_entities(tags)}
+    hits = len(true & guessed)
+    size = len(true) + len(guessed)
+    return 2 * hits / max(size, 1)
+
+
+def _sentences():
+    for tests, gold, predicted in (
+        ("a wrong end: a miss and a false alarm", ["B-Loc I-Loc O"], ["B-Loc O O"]),
+        ("three entities, one found", ["B-Loc B-Org B-Loc O"], ["B-Loc O O O"]),
+        ("one entity, and two more guessed", ["B-Loc O O O"], ["B-Loc O B-Org B-Loc"]),
+        ("a wrong type", ["B-Loc O B-Org B-Org"], ["B-Org O B-Org B-Org"]),
+        ("a wrong start", ["O B-Loc I-Loc B-Org"], ["B-Loc I-Loc I-Loc B-Org"]),
+        ("a sentence of O tags that are all right", ["O O O O B-Loc"], ["O O O O O"]),
+        ("equal entities in different sentences", ["B-Loc O", "O B-Org"], ["O O", "B-Loc B-Org"]),
+        ("sentences of different size", ["B-Loc B-Loc B-Loc", "B-Org O O"], ["B-Loc B-Loc B-Loc", "O O B-Org"]),
+        ("types of different size", ["B-Loc B-Loc B-Loc O", "B-Org O O"], ["B-Loc B-Loc B-Loc B-Org", "O O O"]),
+        ("an I- that continues nothing (strict)", ["O B-Loc", "B-Loc O"], ["O B-Loc", "I-Loc O"]),
+        ("an I- of another type (strict)", ["B-Loc O", "B-Org O"], ["B-Loc I-Org", "B-Loc O"]),
+        ("an I- at the beginning of a sentence", ["O B-Loc", "O B-Org"], ["O B-Loc", "I-Loc B-Org"]),
+        ("nothing predicted, and nothing there", ["O O"], ["O O"]),
+    ):
+        yield tests, tuple([tags.split() for tags in side] for side in (gold, predicted))
+
+
+def _macro(gold, predicted):
+    return fmean(strict_f1([one], [other]) for one, other in zip(gold, predicted, strict=True))
+
+
+def _macro_over_types(gold, predicted):
+    def only(side, kind):
+        return [[tag if tag[2:] == kind else "O" for tag in tags] for tags in side]
+
+    kinds = {tag[2:] for tags in gold + predicted for tag in tags if tag != "O"}
+    return fmean(strict_f1(only(gold, kind), only(predicted, kind)) for kind in kinds) if kinds else 0.0
+
+
+def _accuracy(gold, predicted):
+    pairs = [pair for g, p in zip(gold, predicted, strict=True) for pair in zip(g, p, strict=True)]
+    return fmean(one == other for one, other in pairs)
+
+
+def _word_f1(gold, predicted):
+    true, guessed = (
+        {(i, j, tag) for i, tags in enumerate(side) for j, tag in enumerate(tags) if tag != "O"}
+        for side in (gold, predicted)
+    )
+    return 2 * len(true & guessed) / max(len(true) + len(guessed), 1)
+
+
+def _sets(line: str) -> str:
+    """The two lines that make the sets, each as this one, "true = …" of the gold tags."""
+    return f"true = {line}\nguessed = {line.replace('gold', 'predicted')}"
+
+
+def _elements(element: str, found: str = "find_entities(tags)") -> str:
+    return _sets(f"{{{element} for i, tags in enumerate(gold) for entity in {found}}}")
+
+
+check_strict_f1 = Exercise(
+    strict_f1,
+    _sentences,
+    {
+        "this is lenient: read strictly, an I- that continues nothing begins nothing": _elements(
+            "(i, *entity)", "entities(tags, lenient=True)"
+        ),
+        "entities end with their sentence: yours run on into the next": _sets("set(find_entities(sum(gold, [])))"),
+        "the same place in another sentence is another place: yours mixes the sentences up": _elements("entity"),
+        "the type must agree as well": _elements("(i, *entity[1:])"),
+        "the end must agree as well": _elements("(i, *entity[:2])"),
+        "the start must agree as well": _elements("(i, entity[0], entity[2])"),
+        "the place must agree as well, not only the type": _elements("(i, entity[0])"),
+        "that is the Jaccard index: F1 is 2 · hits / (true + predicted)": "size = 2 * len(true | guessed)",
+        "F1 is 2 · hits / (true + predicted): yours is half of it": "return hits / max(size, 1)",
+        "that is the precision: F1 asks for what was missed too": "return hits / max(len(guessed), 1)",
+        "that is the recall: F1 asks for false alarms too": "return hits / max(len(true), 1)",
+        "F1 is the harmonic mean of precision and recall, not the plain one": (
+            "return (hits / max(len(guessed), 1) + hits / max(len(true), 1)) / 2"
+        ),
+        "F1 is the harmonic mean of precision and recall, not their product": (
+            "return hits / max(len(guessed), 1) * hits / max(len(true), 1)"
+        ),
+        "where nothing was predicted and nothing is there, the result is 0": "return 2 * hits / size if size else 1.0",
+        "where nothing was predicted and nothing is there, you divide by 0": "return 2 * hits / size",
+        "the result is a share from 0 to 1, not per cent": "return 200 * hits / max(size, 1)",
+        "don't round": "return round(2 * hits / max(size, 1), 2)",
+        "these are the hits: F1 is a share": "return hits",
+    },
+    {
+        "this is macro over sentences: micro counts over all of them first, and then divides": _macro,
+        "this is macro over types: micro counts over all of them first, and then divides": _macro_over_types,
+        "this is the accuracy over words: F1 is over entities, and right O tags earn nothing": _accuracy,
+        "this is F1 over words: an entity with one wrong word is no hit": _word_f1,
+    },
+    hints=(
+        "What must two entities of two lists have in common to be a hit?",
+        "Make one set of all true entities and one of all predicted ones, with the sentence's number in each element.",
+        "2 * len(true & guessed) / (len(true) + len(guessed)), and 0 where both sets are empty",
+    ),
+)
