@@ -73,7 +73,7 @@ class Exercise:
         tests, inputs = trials[smallest]
         self.last = SimpleNamespace(inputs=inputs, yours=given[smallest], expected=right[smallest])
         said = mistake or report.named(faults[smallest], given[smallest])
-        report.wrong(self, said, tests, f"{faults.count('')} of {len(trials)}")
+        report.wrong(self, said, tests, faults.count(""), len(trials))
         return False
 
     def _solved(self, trials) -> bool:

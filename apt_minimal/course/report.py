@@ -16,7 +16,7 @@ _OURS = str(Path(__file__).parent), str(Path(torch.__file__).parent)
 def right(tested: list[str]) -> None:
     """One line: how many trials, and what they tested."""
     what = textwrap.shorten(", ".join(dict.fromkeys(tested)), 140, placeholder=" …")
-    print(f"✓ right: {len(tested)} trials ({what})")
+    print(f"✓ right: {len(tested)} trial{'s' * (len(tested) > 1)} ({what})")
 
 
 def unsolved(tested: list[str], open_: list[bool]) -> None:
@@ -39,10 +39,12 @@ def named(fault: str, given) -> str:
     return f"{fault}\n  raised in line {number} of {code.co_name}: {linecache.getline(code.co_filename, line).strip()}"
 
 
-def wrong(exercise, said: str, tests: str, passed: str) -> None:
+def wrong(exercise, said: str, tests: str, passed: int, trials: int) -> None:
     """What is wrong, the smallest call that fails, and where to get a hint."""
     last, name = exercise.last, exercise.name
-    print(f"✗ {said}\n  {passed} trials pass; the smallest that fails tests: {tests}")
+    print(f"✗ {said}")
+    if trials > 1:
+        print(f"  {passed} of {trials} trials pass; the smallest that fails tests: {tests}")
     for argument, value in zip(signature(exercise.solution).parameters, last.inputs, strict=False):
         print(f"    {argument} = {shown(value)}")
     if size(last.expected) > FEW:
