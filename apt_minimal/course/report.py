@@ -15,7 +15,7 @@ _OURS = str(Path(__file__).parent), str(Path(torch.__file__).parent)
 
 def right(tested: list[str]) -> None:
     """One line: how many trials, and what they tested."""
-    what = textwrap.shorten(", ".join(dict.fromkeys(tested)), 140, placeholder=" …")
+    what = textwrap.shorten(", ".join(dict.fromkeys(tested)), 200, placeholder=" …")
     print(f"✓ right: {len(tested)} trial{'s' * (len(tested) > 1)} ({what})")
 
 
