@@ -1,14 +1,22 @@
 """The checkpoint's file: whole at every moment, refused where it belongs to another run, gone at the end."""
 
+import copy
+import errno
+import hashlib
+import io
+import os
+import pickle
 from dataclasses import replace
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from conftest import with_prefix
 
 from apt_minimal import AptConfig
+from apt_minimal.lab.data.tasks import Task
 from apt_minimal.lab.train import checkpoint
+from apt_minimal.lab.train.checkpoint import DamagedCheckpoint
 from apt_minimal.lab.train.loop import TrainConfig, train
 
 
@@ -53,37 +61,88 @@ def test_a_checkpoint_of_another_method_or_task_is_refused(fit, interrupted, mak
         fit(interrupted, task=make_task("text"))
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one_whole(fit, file, monkeypatch, same):
+@pytest.mark.parametrize("place", ["in torch", "at the end"])
+def test_a_full_disk_is_named_and_leaves_the_last_checkpoint_whole(place, fit, file, monkeypatch, same):
     expected, save, count = fit(), torch.save, iter(range(2))
+    full = OSError(errno.ENOSPC, "No space left on device")
 
-    def failing(state, path):
+    class Full:
+        def write(self, _):
+            raise full
+
+    def failing(state, opened):
         if next(count, None) is not None:
-            return save(state, path)
-        save(state, path)
-        path.write_bytes(path.read_bytes()[:1000])
-        raise OSError("the disk is full")
+            return save(state, opened)
+        if place == "in torch":
+            return save(state, Full())
+        raise full
 
     monkeypatch.setattr(torch, "save", failing)
-    with pytest.raises(OSError, match="disk is full"):
+    with pytest.raises(OSError, match=r"run\.pt could not be written: .*No space left on device.*the last one"):
         fit(file)
-    assert len(torch.load(file)["history"]["loss"]) == 6
+    assert [path.name for path in file.parent.iterdir()] == ["run.pt"]
     monkeypatch.setattr(torch, "save", save)
+    batches = iter(range(100))
+    collate = Task.collate
+    monkeypatch.setattr(Task, "collate", lambda *args: (next(batches), collate(*args))[1])
     assert same(fit(file), expected)
+    assert next(batches) == 8  # six steps and two evaluations: it went on from step 6
 
 
 def killed(number, monkeypatch, fit, file, **changes):
     """The file as a kill right after the n-th checkpoint was written leaves it."""
-    save, contents = torch.save, []
+    replace, contents = os.replace, []
 
-    def wrapper(state, path):
-        save(state, path)
+    def wrapper(scratch, path):
+        replace(scratch, path)
         contents.append(path.read_bytes())
 
-    monkeypatch.setattr(torch, "save", wrapper)
+    monkeypatch.setattr(os, "replace", wrapper)
     expected = fit(file, **changes)
-    monkeypatch.setattr(torch, "save", save)
+    monkeypatch.setattr(os, "replace", replace)
     file.write_bytes(contents[number])
     return expected
+
+
+DAMAGES = {
+    "nothing left": lambda whole: b"",
+    "cut off": lambda whole: whole[: len(whole) // 2],
+    "a byte too many": lambda whole: whole + b"0",
+    "a bit flipped in its checksum": lambda whole: flipped(whole, 7),
+    "a bit flipped in a number": lambda whole: flipped(whole, len(whole) // 2),
+    "64 bytes zeroed": lambda whole: whole[:5000] + bytes(64) + whole[5064:],
+    "another file": lambda whole: b"something else" * 100,
+    "of an earlier version": lambda whole: whole[32:],
+    "a part missing": lambda whole: packed({"run": {}, "trained": {}}),
+    "no tensors and numbers": lambda whole: packed({"run": pytest}),
+}
+
+
+def flipped(whole, place):
+    return whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+
+
+def packed(state):
+    """A state with its checksum, as no power loss would write it."""
+    torch.save(state, buffer := io.BytesIO(), pickle_module=SimpleNamespace(**vars(pickle) | {"Pickler": Anything}))
+    return hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue()
+
+
+class Anything(pickle.Pickler):
+    """Writes modules, too, as something to import."""
+
+    def reducer_override(self, value):
+        return (__import__, (value.__name__,)) if isinstance(value, ModuleType) else NotImplemented
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_changes_nothing(damage, fit, interrupted, make_task, make_model, same):
+    interrupted.write_bytes(DAMAGES[damage](interrupted.read_bytes()))
+    model = make_model(make_task())
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(DamagedCheckpoint, match=r"checkpoint .*run\.pt is damaged, .*; delete it"):
+        fit(interrupted, model)
+    assert same(dict(model.state_dict()), dict(before))
 
 
 @pytest.mark.parametrize("checkpoint", range(4))

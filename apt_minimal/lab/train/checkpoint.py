@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +14,13 @@ from torch import Tensor, nn
 
 from apt_minimal.attach import attached_encoder, is_attached
 from apt_minimal.lab.data.tasks import Example, Task
+
+STATE = {"run", "history", "best", "trained", "optimizer", "schedule", "random", "random_cuda"}
+SHA256 = 32  # bytes of a checksum; a checkpoint begins with that of the rest
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint whose file was changed since it was written, by a power loss or a copy, say."""
 
 
 def copy(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -78,7 +86,11 @@ class Checkpoint:
         return self.path is not None and self.path.exists()
 
     def write(self, history: dict, best: dict[str, Tensor]) -> None:
-        """Write the present state, the history so far and the best parameters so far."""
+        """Write the present state, the history so far and the best parameters so far.
+
+        Raises:
+            OSError: there is no room, or no leave, to write; the checkpoint before it stays.
+        """
         if self.path is None or time.monotonic() - self.written < self.seconds:
             return
         state = {
@@ -91,32 +103,68 @@ class Checkpoint:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all(),
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.path.with_name(self.path.name + ".part")
-        torch.save(state, scratch)
-        os.replace(scratch, self.path)  # at every moment there is one complete checkpoint
+        self._replace_file(state)
         self.written = time.monotonic()
 
+    def _replace_file(self, state: dict) -> None:
+        """Write the state into a file of its own, its checksum before it, and put that in the last one's place."""
+        scratch = self.path.with_name(self.path.name + ".part")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with scratch.open("w+b") as file:
+                file.write(bytes(SHA256))
+                torch.save(state, file)
+                file.seek(SHA256)
+                checksum = hashlib.file_digest(file, "sha256").digest()
+                file.seek(0)
+                file.write(checksum)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, self.path)  # at every moment there is one complete checkpoint
+        except (OSError, RuntimeError) as error:
+            scratch.unlink(missing_ok=True)
+            cause = error if isinstance(error, OSError) else error.__context__  # torch hides a full disk in its own
+            raise OSError(
+                f"the checkpoint {self.path} could not be written: {cause or error}; the last one, if any, is whole"
+            ) from error
+
     def load(self) -> tuple[dict, dict[str, Tensor]]:
-        """Put everything back; returns the history and the best parameters.
+        """Put everything back, when all of it has been looked at; returns the history and the best parameters.
 
         Raises:
+            DamagedCheckpoint: the file is not what was written; nothing was put back.
             ValueError: the checkpoint is of another run; the message names what differs.
         """
-        device = next(iter(self.trained.values())).device
-        state = torch.load(self.path, map_location=device, weights_only=True)
+        state = self._read_file()
         if different := [key for key in self.run if self.run[key] != state["run"].get(key)]:
             raise ValueError(
                 f"the checkpoint {self.path} is of another run ({', '.join(different)} differ); "
                 "delete it, or give another file"
             )
-        restore(self.trained, state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["random"].cpu())
         if torch.cuda.is_available():
             torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
+        restore(self.trained, state["trained"])
         return state["history"], state["best"]
+
+    def _read_file(self) -> dict:
+        """What the file holds, if it is what was once written, and has all that is to be put back."""
+        with self.path.open("rb") as file:
+            if file.read(SHA256) != hashlib.file_digest(file, "sha256").digest():
+                raise self._damaged("its checksum is not that of its contents")
+            file.seek(SHA256)
+            try:
+                state = torch.load(file, map_location=next(iter(self.trained.values())).device, weights_only=True)
+            except pickle.UnpicklingError:
+                raise self._damaged("it holds more than tensors and numbers") from None
+        if not isinstance(state, dict) or state.keys() != STATE:
+            raise self._damaged("its parts are not those of a checkpoint")
+        return state
+
+    def _damaged(self, how: str) -> DamagedCheckpoint:
+        return DamagedCheckpoint(f"the checkpoint {self.path} is damaged, {how}; delete it to train from the beginning")
 
     def remove(self) -> None:
         """Training has ended: the file is no longer needed."""
