@@ -13,7 +13,7 @@ A room imports from those above it, never from one below. (`train`, the function
 from importlib import import_module
 
 _ROOMS = {
-    "style": "heatmap smoothed use_style",
+    "style": "attention_map heatmap smoothed use_style",
     "data.entities": "entities entity_scores",
     "data.backbones": "embedded_backbone",
     "data.splits": "few_shot hold_out",

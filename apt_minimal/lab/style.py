@@ -3,6 +3,8 @@
 It needs matplotlib only, so that the first lesson starts quickly. Each method's colour stands in `lab.methods`.
 """
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -49,6 +51,43 @@ def heatmap(axis, values, rows=None, columns=None, title="", low=0.0, high=1.0, 
             shade = "black" if image.norm(value) > 0.6 else "white"
             axis.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=shade)
     return image
+
+
+def attention_map(weights, tokens: Sequence[str], query: int | None = None, title: str = "", axis=None):
+    """Draw where tokens look: each query on the left, each key on the right, a line as thick as its weight between.
+
+    Args:
+        weights: [n, n], one head's attention weights; a row is a query.
+        tokens: the n tokens.
+        query: the only one whose lines are drawn, counted from 0, with its weights as numbers; None: all queries.
+        title: of the axes.
+        axis: matplotlib axes; None: new ones, of a size that fits.
+
+    Returns:
+        The axes.
+    """
+    weights = np.asarray(weights)
+    if weights.shape != (len(tokens), len(tokens)):
+        raise ValueError(f"weights are {list(weights.shape)} for {len(tokens)} tokens; give one head's, [n, n]")
+    if axis is None:
+        _, axis = plt.subplots(figsize=(4.4, 0.8 + 0.3 * len(tokens)))
+    for (i, j), weight in np.ndenumerate(weights):
+        if query in (None, i):
+            axis.plot([0.3, 0.7], [i, j], color="#D55E00", lw=9 * weight, alpha=0.85 if query == i else 0.5)
+    for i, token in enumerate(tokens):
+        asks = query in (None, i)
+        axis.text(0.28, i, token, ha="right", va="center", **_emphasis(asks and query is not None, asks))
+        share = "" if query is None else f"   {weights[query, i]:.2f}"
+        strong = query is not None and weights[query, i] >= 0.2
+        axis.text(0.72, i, token + share, ha="left", va="center", **_emphasis(strong, strong or query is None))
+    axis.set(xlim=(0, 1), ylim=(len(tokens) - 0.4, -0.6), title=title)
+    axis.axis("off")
+    return axis
+
+
+def _emphasis(bold: bool, dark: bool) -> dict:
+    """How a token is written."""
+    return {"fontweight": "bold" if bold else "normal", "color": "#1F2933" if dark else "#77808C"}
 
 
 def smoothed(values, window: int = 15) -> np.ndarray:

@@ -11,7 +11,7 @@ from matplotlib.textpath import TextToPath
 
 from apt_minimal.course import draw
 from apt_minimal.course.draw import palette
-from apt_minimal.lab.methods import COLORS
+from apt_minimal.lab.methods import color
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures"
 FILES = draw.files()
@@ -66,6 +66,16 @@ def test_the_files_in_docs_are_what_the_code_draws():
     assert on_disk == FILES, "write them anew: python -m apt_minimal.course.draw docs/figures"
 
 
+def test_every_figure_that_a_page_shows_is_there_and_described():
+    root = FIGURES.parents[1]
+    pages = [root / "README.md", *(root / "docs").glob("*.md")]
+    shown = [
+        m for page in pages for m in re.findall(r"!\[([^\]]*)\]\([^)]*?figures/([^)]+)\)", page.read_text("utf-8"))
+    ]
+    assert "apt_layer.svg" in {file for _, file in shown}
+    assert all(len(alt) > 40 and file in FILES for alt, file in shown)
+
+
 def test_a_notebook_shows_a_drawing_as_svg_with_its_alternative_text_beside_it():
     drawing = draw("apt_layer")
     assert drawing._repr_svg_() == FILES["apt_layer.svg"]
@@ -73,9 +83,9 @@ def test_a_notebook_shows_a_drawing_as_svg_with_its_alternative_text_beside_it()
 
 
 def test_colours_are_those_of_the_methods():
-    assert (COLORS["p_tuning_v2"], COLORS["apt"]) == (palette.PREFIX, palette.GATE)
-    others = ("head_only", "full", "apt_no_token_gate", "lora")
-    assert [COLORS[name] for name in others] == [palette.QUERY, palette.OUTPUT, palette.WRONG, palette.OTHER]
+    methods = ("p_tuning_v2", "apt", "head_only", "full", "apt_no_token_gate", "lora")
+    drawn = (palette.PREFIX, palette.GATE, palette.QUERY, palette.OUTPUT, palette.WRONG, palette.OTHER)
+    assert drawn == tuple(color(method) for method in methods)
 
 
 def test_the_roadmap_colours_the_current_lesson_alone():

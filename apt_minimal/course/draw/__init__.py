@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from apt_minimal.course.draw import apt, attention, prefix
+from apt_minimal.course.draw import apt, attention, beyond, encoder, layers, prefix, reading, scores
 from apt_minimal.course.draw.card import Drawing
 from apt_minimal.course.draw.roadmap import LESSONS, roadmap
 
@@ -23,8 +23,25 @@ _DRAWINGS = {
     for make in (
         apt.apt_layer,
         attention.soft_lookup,
+        attention.mask_broadcast,
+        attention.heads_cards,
+        encoder.three_rows,
+        encoder.bert_block,
         prefix.e1_blocks,
+        layers.two_layers,
         prefix.alpha_rows,
+        reading.closing_gate_vs_removing,
+        layers.lambda_layers,
+        reading.teacher_student,
+        reading.what_can_be_read,
+        layers.attach_path,
+        scores.selection_rules,
+        scores.labels_subwords,
+        scores.tickets,
+        reading.importance,
+        beyond.beside_and_log,
+        beyond.pruning,
+        scores.report_map,
     )
 }
 

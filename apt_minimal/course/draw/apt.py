@@ -11,9 +11,9 @@ def apt_layer() -> Drawing:
     card = Card(
         "APT in one layer",
         "The states x enter the layer. The first token's state h gives α = σ(h W), one number for each prefix token. "
-        "The prefix P is multiplied by α, token by token, and by λ, one number for the layer. The result, P̂, stands in "
-        "front of the keys and values that the frozen layer makes of x, and every token's query looks at both. Only P, "
-        "W and λ are trained.",
+        "The prefix P is multiplied by α, token by token, and by λ, one number for the layer. The result, P̂, stands "
+        "in front of the keys and values that the frozen layer makes of x, and every token's query looks at both. "
+        "Only P, W and λ are trained.",
         632,
     )
     card.note(MARGIN, 64, "x, the states that enter the layer: [b, n, d]", anchor="start", size=15)

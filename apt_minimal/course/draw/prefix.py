@@ -56,8 +56,8 @@ def alpha_rows() -> Drawing:
     card = Card(
         "α scales whole rows of P",
         "One prefix P of four rows, the same for every sentence. Each sentence has its own four numbers α. The first "
-        "sentence, with α = 0.9, 0.1, 0.7 and 0.3, keeps mostly rows one and three. The second, with 0.2, 0.8, 0.7 and "
-        "0.1, keeps mostly rows two and three. In each row all columns are multiplied by the same number.",
+        "sentence, with α = 0.9, 0.1, 0.7 and 0.3, keeps mostly rows one and three. The second, with 0.2, 0.8, 0.7 "
+        "and 0.1, keeps mostly rows two and three. In each row all columns are multiplied by the same number.",
         440,
     )
     prefix = card.tiles(240 - 66, 66, [[PREFIX] * 5] * 4)
