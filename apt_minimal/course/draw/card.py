@@ -106,7 +106,7 @@ class Card:
             self.text(x + width / 2, level, line, size=size, color=on(fill), bold=bold)
         return Box(x, y, width, height)
 
-    def tiles(self, x, y, fills: Sequence[Sequence[str]], width=24.0, height=24.0, gap=3, words=None, size=15) -> Box:
+    def tiles(self, x, y, fills: Sequence[Sequence[str]], width=24.0, height=24.0, gap=3.0, words=None, size=15) -> Box:
         """Draw a matrix of small tiles, one per colour, with `words` (rows of texts) in them, and return its place."""
         for i, row in enumerate(fills):
             for j, fill in enumerate(row):

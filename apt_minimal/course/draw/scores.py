@@ -135,7 +135,7 @@ def tickets() -> Drawing:
     card.dot(MARGIN + 8, 384, 8, WHITE, INK)
     card.note(MARGIN + 26, 384, "score on 16 held-out examples", anchor="start")
     card.dot(MARGIN + 8, 410, 7, GATE)
-    card.note(MARGIN + 26, 410, "true score, on all the others", anchor="start")
+    card.note(MARGIN + 26, 410, "true score, on all the others (schematic)", anchor="start")
     card.note(place(83.4), 182, "promises 94, keeps 73", color="#A84A00")
     return card.drawing()
 
