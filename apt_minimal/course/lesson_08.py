@@ -1,13 +1,13 @@
 """Lesson 08: SuperGLUE, scores and what they are worth."""
 
 import math
-from collections.abc import Callable, Sequence
+from statistics import fmean
 
 import torch
+import torch.nn.functional as F  # noqa: F401  a slip uses it
 from einops import rearrange
-from torch import Tensor
 
-from apt_minimal.course.checking import check
+from apt_minimal.course.check import Exercise, draws
 
 __all__ = [
     "check_choice_accuracy",
@@ -17,295 +17,350 @@ __all__ = [
     "check_pick_scores",
 ]
 
+# 8.1
 
-def check_macro_f1(answer: Callable[[list[int], list[int]], float]) -> bool:
-    """Exercise 8.1: answer(gold, predicted) is the mean F1 of the labels that occur in either list, from 0 to 1."""
 
-    def mean_of(score, labels=lambda gold, predicted: {*gold, *predicted}):
-        def mistaken(gold, predicted):
-            scores = [score(*_counts(gold, predicted, label)) for label in sorted(labels(gold, predicted))]
-            return sum(scores) / len(scores)
+def macro_f1(gold, predicted):
+    """Return the mean F1 of the labels that occur in either list, from 0 to 1."""
+    labels = {*gold, *predicted}
+    scores = []
+    for label in labels:
+        hits = sum(g == p == label for g, p in zip(gold, predicted, strict=True))
+        true = gold.count(label)
+        guessed = predicted.count(label)
+        f1 = 2 * hits / (true + guessed)
+        scores.append(f1)
+    return sum(scores) / len(scores)
 
-        return mistaken
 
-    def by_guesses(hits, true, predicted):
-        return hits / max(predicted, 1)
+def _labels():
+    yield "two labels", ([0, 1, 1, 1], [1, 1, 1, 0])
+    yield "three labels", ([0, 0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2, 0])
+    yield "a label that is true but never predicted", ([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 0, 0])
+    yield "a label that is predicted but never true", ([0, 0, 1, 1, 1], [0, 2, 1, 1, 2])
+    yield "labels from 3 on", ([5, 5, 3, 3, 3], [5, 3, 3, 3, 5])
+    yield "nothing right", ([0, 1, 0], [1, 0, 1])
+    yield "a single label", ([4, 4], [4, 4])
 
-    def by_truth(hits, true, predicted):
-        return hits / max(true, 1)
 
-    def of_means(gold, predicted):
-        precision, recall = mean_of(by_guesses)(gold, predicted), mean_of(by_truth)(gold, predicted)
-        return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-    def weighted(gold, predicted):
-        return sum(_f1(*_counts(gold, predicted, label)) for label in gold) / len(gold)
-
-    mistakes = {
-        "that is accuracy, where every example counts the same": lambda g, p: sum(map(int.__eq__, g, p)) / len(g),
-        "a label that is predicted but never true counts too, with an F1 of 0": mean_of(_f1, lambda g, p: set(g)),
-        "a label that is true but never predicted counts too, with an F1 of 0": mean_of(_f1, lambda g, p: set(p)),
-        "a label that occurs in only one of the lists counts too, with an F1 of 0": mean_of(
-            _f1, lambda g, p: set(g) & set(p) or {-1}
+GUARD = "f1 = 2 * hits / max(true + guessed, 1)"
+check_macro_f1 = Exercise(
+    macro_f1,
+    _labels,
+    {
+        "a label that is predicted but never true counts too, with an F1 of 0": "labels = {*gold}",
+        "a label that is true but never predicted counts too, with an F1 of 0": "labels = {*predicted}",
+        "a label that occurs in only one of the lists counts too, with an F1 of 0": "labels = {*gold} & {*predicted}",
+        "a label that is never true has an F1 of 0, not 1": "f1 = 2 * hits / (true + guessed) if true else 1.0",
+        "labels that occur nowhere don't count: you divide by more than there are": (
+            f"labels = range(max(*gold, *predicted) + 1)\n{GUARD}"
         ),
-        "the mean is over labels: divide by how many there are": lambda g, p: mean_of(_f1)(g, p) * len({*g, *p}),
-        "only labels that occur in one of the lists count; you divide by more": mean_of(
-            _f1, lambda g, p: range(max(*g, *p) + 1)
+        "a label with an F1 of 0 counts, too: you divide by the others alone": (
+            "return sum(scores) / max(sum(score > 0 for score in scores), 1)"
         ),
-        "you divide by 3; divide by how many labels occur": lambda g, p: mean_of(_f1)(g, p) * len({*g, *p}) / 3,
-        "that is the mean recall; F1 also asks how many of the predictions were right": mean_of(by_truth),
-        "that is the mean precision; F1 also asks how many of the true ones were found": mean_of(by_guesses),
-        "first an F1 for each label, then their mean; you take the F1 of the mean precision and recall": of_means,
-        "that is the mean weighted by how often a label is true; macro-F1 weighs all labels alike": weighted,
-        "that is the F1 of label 1 alone; macro-F1 is the mean over labels": mean_of(_f1, lambda g, p: {1}),
-        "F1 is 2 · hits / (true + predicted); yours is half of it": mean_of(lambda *c: _f1(*c) / 2),
-        "hits / (true or predicted) is the Jaccard index; F1 is 2 · hits / (true + predicted)": mean_of(
-            lambda hits, true, guessed: hits / max(true + guessed - hits, 1)
+        "the mean is over labels: divide by how many there are": "return sum(scores)",
+        "divide by how many labels occur: it isn't always 3": "return sum(scores) / 3",
+        "divide by how many labels occur, not by how many examples there are": "return sum(scores) / len(gold)",
+        "that is the mean recall: F1 also asks how many of the predictions were right": "f1 = hits / max(true, 1)",
+        "that is the mean precision: F1 also asks how many of the true ones were found": "f1 = hits / max(guessed, 1)",
+        "first an F1 for each label, then their mean: not an F1 of the mean precision and recall": (
+            "f1 = torch.tensor([hits / max(true, 1), hits / max(guessed, 1)])\n"
+            "return float(2 / (len(scores) / sum(scores)).sum())"
         ),
-        "the result is a share from 0 to 1, not per cent": lambda g, p: 100 * mean_of(_f1)(g, p),
-    }
-    plain = "for each label 2 · hits / (true + predicted), then the mean over the labels that occur"
-    rare = "a label that occurs in one of the two lists only has an F1 of 0, and counts"
-    trials = [
-        (plain, ([0, 0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2, 0])),
-        (plain, ([0, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 1])),
-        (rare, ([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 0, 0])),
-        (rare, ([0, 0, 1, 1, 1], [0, 2, 1, 1, 2])),
-        ("labels need not be 0, 1, 2: only those that occur count", ([5, 5, 3, 3, 3], [5, 3, 3, 3, 5])),
-        ("nothing right is an F1 of 0 for every label", ([0, 1, 0], [1, 0, 1])),
-        ("all right is 1, with one label too", ([4, 4], [4, 4])),
-    ]
-    return check(answer, mean_of(_f1), trials, mistakes)
-
-
-def check_choice_accuracy(answer: Callable[[Tensor, Tensor], float]) -> bool:
-    """Exercise 8.2: answer(scores, labels), [b · choices] and [b], is the share of examples whose best choice is
-    right."""
-
-    def accuracy(guess) -> Callable:
-        return lambda scores, labels: (guess(scores, len(labels)) == labels).double().mean().item()
-
-    def right(scores, b):
-        return rearrange(scores, "(b c) -> b c", b=b).argmax(dim=1)
-
-    def by_threshold(scores, labels):
-        c = len(scores) // len(labels)
-        gold = torch.nn.functional.one_hot(labels, c).flatten().bool()
-        return ((scores > 0) == gold).double().mean().item()
-
-    mistakes = {
-        "an example's choices stand next to each other: (b c), not (c b)": accuracy(
-            lambda scores, b: rearrange(scores, "(c b) -> b c", b=b).argmax(dim=1)
+        "that is the mean weighted by how often a label is true: macro-F1 weighs all labels alike": (
+            "f1 = 2 * hits / (true + guessed) * true * len(labels) / len(gold)"
         ),
-        "the best choice has the highest score, not the lowest": accuracy(lambda scores, b: right(-scores, b)),
-        "choices of one example compete; whether a score is above 0 decides nothing": by_threshold,
-        "that is the share of the wrong ones": lambda s, y: 1 - accuracy(right)(s, y),
-        "labels count from 0": accuracy(lambda scores, b: right(scores, b) + 1),
-        "the number of choices isn't always 2: it is len(scores) / len(labels)": accuracy(
-            lambda scores, b: rearrange(scores, "(b c) -> b c", c=2).argmax(dim=1)
+        "that is the F1 of label 1 alone: macro-F1 is the mean over labels": f"labels = {{1}}\n{GUARD}",
+        "F1 is 2 · hits / (true + predicted): yours is half of it": "f1 = hits / (true + guessed)",
+        "that is the Jaccard index: F1 is 2 · hits / (true + predicted)": "f1 = hits / (true + guessed - hits)",
+        "a hit is a place where the lists agree: how often each has the label doesn't tell": (
+            "hits = min(gold.count(label), predicted.count(label))"
         ),
-        "the number of choices isn't always 2: cut scores into as many rows as there are labels": accuracy(
-            lambda scores, b: rearrange(scores, "(b c) -> b c", c=2).argmax(dim=1)[:b]
+        "the result is a share from 0 to 1, not per cent": "return 100 * sum(scores) / len(scores)",
+        "don't round": "return round(sum(scores) / len(scores), 2)",
+    },
+    {
+        "that is accuracy, where every example counts the same": lambda gold, predicted: fmean(
+            one == other for one, other in zip(gold, predicted, strict=True)
         ),
-        "there may be more than two choices; you compare only the first two": accuracy(
-            lambda scores, b: right(rearrange(scores, "(b c) -> b c", b=b)[:, :2].flatten(), b)
-        ),
-        "divide by the number of examples, not of scores": lambda s, y: accuracy(right)(s, y) * len(y) / len(s),
-        "the highest score wins, not the one farthest from 0": accuracy(lambda scores, b: right(scores.abs(), b)),
-        "scores may all be negative, and one of them is still the highest": accuracy(
-            lambda scores, b: right(scores.clamp(min=0.0), b)
-        ),
-        "compare the scores as they are, not cut to integers": accuracy(lambda scores, b: right(scores.long(), b)),
-        "a share is asked for, not how many are right": lambda s, y: len(y) * accuracy(right)(s, y),
-        "the result is a share from 0 to 1, not per cent": lambda scores, labels: 100 * accuracy(right)(scores, labels),
-    }
-    generator = torch.Generator().manual_seed(0)
-    hint = "cut scores into b rows of len(scores) / b choices; the highest of a row is the answer"
-    trials = []
-    for b, c, shift in ((5, 2, 0.0), (4, 3, 0.0), (6, 3, 4.0), (2, 4, -4.0), (1, 2, 0.0), (7, 2, 3.0)):
-        scores = torch.randn(b * c, generator=generator) + shift
-        labels = torch.randint(c, (b,), generator=generator)
-        labels[0] = right(scores, b)[0]  # not every one wrong
-        trials.append((hint, (scores, labels)))
-    last = "the last choice may be nobody's answer, and all but the best may come close to it"
-    scores = [0.42, 0.44, 0.43, 2.0, 1.0, 3.0, -0.4, -0.3, -0.2, 1.0, 0.5, 0.6]
-    trials.append((last, (torch.tensor(scores), torch.tensor([1, 0, 1, 0]))))
-    return check(lambda *inputs: _number(answer(*inputs)), accuracy(right), trials, mistakes)
+    },
+    hints=(
+        "Over which labels is the mean taken, and what is the F1 of a label that only one list has?",
+        "For each label of either list count how often it is right, true and predicted. Then take the mean of the F1s.",
+        "2 * hits / (true + predicted), for each label in {*gold, *predicted}",
+    ),
+)
+
+# 8.2
 
 
-def check_pick_scores(answer: Callable[[Sequence[float], Sequence[float]], tuple[float, float]]) -> bool:
-    """Exercise 8.3: answer(held_out, dev) are the development scores that the held-out rule and the paper's report."""
+def choice_accuracy(scores, labels):
+    """Return the share of examples whose best choice is right: scores [b · c], labels [b]."""
+    rows = rearrange(scores, "(b c) -> b c", b=len(labels))
+    best = rows.argmax(dim=1)
+    right = best == labels
+    return right.double().mean().item()
 
-    def last_best(values):
-        return len(values) - 1 - values[::-1].index(max(values))
 
-    def first_best(values):
-        return values.index(max(values))
+def _choices():
+    draw = draws(8)
+    yield "two examples of two choices", (torch.tensor([0.1, 0.9, 0.8, 0.3]), torch.tensor([1, 1]))
+    four = [0.2, 0.1, 0.9, 0.3, 0.4, 0.3, 0.1, 0.2, 0.3, 0.8, 0.5, 0.4]
+    yield "four choices and labels 0 and 1", (torch.tensor(four), torch.tensor([1, 0, 1]))
+    yield "three choices", (draw(12), torch.tensor([0, 2, 1, 2]))
+    yield "as many choices as examples", (draw(16), torch.tensor([2, 0, 3, 1]))
+    yield "scores that are all above 0", (draw(18) + 4, torch.tensor([2, 1, 0, 1, 2, 0]))
+    yield "scores that are all below 0", (torch.tensor([-4.0, -1, -2, -1, -3, -2]), torch.tensor([1, 0]))
+    yield "scores that differ little", (torch.tensor([0.41, 0.44, 0.43, 2.9, 2.1, 3.0]), torch.tensor([1, 0]))
+    yield "a low score far from 0", (torch.tensor([-3.0, 1, 2, -9, 0, 1]), torch.tensor([2, 2]))
+    yield "one example", (draw(2), torch.tensor([0]))
 
-    mistakes = {
-        "the other way round: first the held-out rule, then the paper's": lambda h, d: (max(d), d[first_best(h)]),
-        "the held-out score chooses the evaluation, but isn't what is reported": lambda h, d: (max(h), max(d)),
-        "of equal held-out scores take the earliest, not the last": lambda h, d: (d[last_best(h)], max(d)),
-        "these are the evaluations; their development scores are asked for": lambda h, d: (
-            first_best(h),
-            first_best(d),
+
+check_choice_accuracy = Exercise(
+    choice_accuracy,
+    _choices,
+    {
+        "an example's choices stand next to each other: (b c), not (c b)": (
+            'rows = rearrange(scores, "(c b) -> b c", b=len(labels))'
         ),
-        "the held-out rule doesn't take the last evaluation, but the best held-out one": lambda h, d: (d[-1], max(d)),
-        "the paper's rule reports a development score, not a held-out one": (
-            lambda h, d: (d[first_best(h)], h[first_best(d)])
+        "the best choice has the highest score, not the lowest": "best = rows.argmin(dim=1)",
+        "choices of one example compete: whether a score is above 0 decides nothing": (
+            "right = (rows > 0) == F.one_hot(labels, rows.shape[1]).bool()"
         ),
-        "the paper's rule takes the best development score of all evaluations": lambda h, d: (d[first_best(h)],) * 2,
-        "the held-out rule must not look at the development scores to choose": lambda h, d: (max(d), max(d)),
-        "the paper's rule doesn't take the last evaluation, but the best": lambda h, d: (d[first_best(h)], d[-1]),
-        "the highest held-out score chooses, not the lowest": lambda h, d: (d[h.index(min(h))], max(d)),
-        "report the second score itself, not the difference": (
-            lambda h, d: (d[first_best(h)], max(d) - d[first_best(h)])
+        "the best of each example is asked for, the maximum along the choices": "best = rows.argmax(dim=0)",
+        "an example's choices compete with each other, not with those of other examples": (
+            "best = rows.softmax(dim=0).argmax(dim=1)"
         ),
-        "of equal held-out scores take the earliest; the development score has no say": (
-            lambda h, d: (max(zip(h, d, strict=True))[1], max(d))
+        "that is the share of the wrong ones": "right = best != labels",
+        "labels count from 0": "best = rows.argmax(dim=1) + 1",
+        "the number of choices isn't always 2: it is len(scores) / len(labels)": (
+            'rows = rearrange(scores, "(b c) -> b c", c=2)'
+        ),
+        "the number of choices isn't always 2: cut scores into as many rows as there are labels": (
+            'rows = rearrange(scores, "(b c) -> b c", c=2)[: len(labels)]'
+        ),
+        "the last choice may be nobody's answer: the number of choices is len(scores) / len(labels)": (
+            'rows = rearrange(scores, "(b c) -> b c", c=int(labels.max()) + 1)'
+        ),
+        "the last choice may be nobody's answer: you cut off more than the end of the scores": (
+            "rows = scores[: len(labels) * (int(labels.max()) + 1)].reshape(len(labels), -1)"
+        ),
+        "there may be more than two choices: you compare only the first two": "best = rows[:, :2].argmax(dim=1)",
+        "the highest score wins, not the one farthest from 0": "best = rows.abs().argmax(dim=1)",
+        "scores may all be negative, and one of them is still the highest": "best = rows.clamp(min=0).argmax(dim=1)",
+        "compare the scores as they are, not cut to integers": "best = rows.long().argmax(dim=1)",
+        "a share is asked for, not how many are right": "return right.sum().item()",
+        "divide by the number of examples, not of scores": "return right.sum().item() / len(scores)",
+        "the result is a share from 0 to 1, not per cent": "return 100 * right.double().mean().item()",
+        "a share of the examples is asked for, one number": "return right",
+    },
+    hints=(
+        "Which of the scores belong to one example?",
+        "Make it [b, c] first: the example is the slow axis. Then ask each row for the place of its highest score.",
+        "scores.view(len(labels), -1).argmax(dim=1) == labels",
+    ),
+)
+
+# 8.3
+
+
+def pick_scores(held_out, dev):
+    """Return the development scores that the held-out rule and the paper's rule report."""
+    chosen = held_out.index(max(held_out))
+    first = dev[chosen]
+    second = max(dev)
+    return first, second
+
+
+def _evaluations():
+    yield "three evaluations", ([0.5, 0.7, 0.6], [0.52, 0.55, 0.61])
+    yield "the best evaluation first", ([0.9, 0.2, 0.3], [0.41, 0.66, 0.45])
+    yield "the best evaluation last", ([0.5, 0.6, 0.9], [0.7, 0.5, 0.6])
+    yield "equal held-out scores", ([0.4, 0.8, 0.6, 0.8, 0.7], [0.5, 0.53, 0.58, 0.57, 0.54])
+    yield "equal held-out scores and a better second one", ([0.8, 0.8, 0.8, 0.6], [0.55, 0.58, 0.52, 0.6])
+    yield "scores close together", ([0.5, 0.801, 0.804], [0.5, 0.6021, 0.5512])
+    yield "nothing right", ([0.0, 0.0], [0.3, 0.2])
+    yield "one evaluation", ([0.3], [0.6])
+
+
+def _listed(found, *given):
+    """Two numbers in one tensor will do."""
+    return found.tolist() if isinstance(found, torch.Tensor) else found
+
+
+check_pick_scores = Exercise(
+    pick_scores,
+    _evaluations,
+    {
+        "the other way round: first the held-out rule, then the paper's": "return second, first",
+        "the held-out score chooses the evaluation, but isn't what is reported": "first = max(held_out)",
+        "of equal held-out scores take the earliest, not the last": (
+            "chosen = len(held_out) - 1 - held_out[::-1].index(max(held_out))"
+        ),
+        "of equal held-out scores take the earliest: the development score has no say": (
+            "first = max(d for h, d in zip(held_out, dev) if h == max(held_out))"
         ),
         "of equal held-out scores take the earliest, not the one with the lowest development score": (
-            lambda h, d: (min(y for x, y in zip(h, d, strict=True) if x == max(h)), max(d))
+            "first = min(d for h, d in zip(held_out, dev) if h == max(held_out))"
         ),
-    }
-    hint = "first dev where held_out has its (first) maximum, then the maximum of dev"
-    trials = [
-        (hint, ([0.5, 0.7, 0.6], [0.52, 0.55, 0.61])),
-        (hint, ([0.4, 0.8, 0.6, 0.8, 0.7], [0.5, 0.53, 0.58, 0.57, 0.54])),
-        (hint, ([0.8, 0.8, 0.8, 0.6], [0.55, 0.58, 0.52, 0.6])),
-        (hint, ([0.9, 0.2, 0.3], [0.41, 0.66, 0.45])),
-        (hint, ([0.5, 0.6, 0.9], [0.7, 0.5, 0.6])),
-        ("scores may lie close together", ([0.5, 0.801, 0.804], [0.5, 0.6, 0.55])),
-        ("nothing right is a score too", ([0.0, 0.0], [0.3, 0.2])),
-        ("one evaluation only", ([0.3], [0.6])),
-    ]
-    return check(answer, lambda h, d: (d[first_best(h)], max(d)), trials, mistakes)
-
-
-def check_detectable(answer: Callable[[float, int], float]) -> bool:
-    """Exercise 8.4: answer(score, n): the difference between two independent runs, in points, that is found in four
-    of five cases: (1.96 + 0.84) · √2 · the binomial standard error of a score (per cent) on n examples."""
-
-    def error(score, n):
-        return math.sqrt(score * (100 - score) / n)
-
-    both = (1.96 + 0.84) * math.sqrt(2)
-    mistakes = {
-        "that is the standard error of one score; a difference has two, and must be seen": error,
-        "that is the standard error of the difference, of which 2.8 are needed": lambda s, n: 2**0.5 * error(s, n),
-        "two runs differ, each with its own error: their variances add up": lambda s, n: 2.8 * error(s, n),
-        "variances add up, not standard errors: √2, not 2": lambda s, n: 5.6 * error(s, n),
-        "each run has n examples; put together, 2 n would stand for a mean, not a difference": (
-            lambda s, n: 2.8 * error(s, 2 * n)
+        "these are evaluations: their development scores are asked for": "first = chosen\nsecond = dev.index(max(dev))",
+        "the held-out rule doesn't take the last evaluation, but the best held-out one": "chosen = -1",
+        "the held-out rule must not look at the development scores to choose": "chosen = dev.index(max(dev))",
+        "the highest held-out score chooses, not the lowest": "chosen = held_out.index(min(held_out))",
+        "the paper's rule reports a development score, not the held-out one of that evaluation": (
+            "second = held_out[dev.index(max(dev))]"
         ),
-        "1.96 and 0.84 add up": lambda s, n: 1.12 * math.sqrt(2) * error(s, n),
-        "divide by n, not n − 1": lambda s, n: both * error(s, n - 1),
-        "don't round": lambda s, n: round(both * error(s, n), 1),
-        "the score need not be whole; don't cut it": lambda s, n: both * error(int(s), n),
-        "the variance of one answer is p (1 − p), not p²": lambda s, n: both * s / math.sqrt(n),
-        "p (1 − p) / n is a variance: its root is missing": lambda s, n: both * error(s, n) ** 2,
-        "1.96 alone finds it in half of the cases": lambda s, n: 1.96 * math.sqrt(2) * error(s, n),
-        "the score is in per cent: its share is score / 100": lambda s, n: both * 100 * math.sqrt(abs(s * (1 - s)) / n),
-        "the result is in points, not a share: 100 times as much": lambda s, n: both * error(s, n) / 100,
-        "that is √ of the variance without n: more examples, smaller error": lambda s, n: both * error(s, 1),
-        "the variance is divided by n before the root is taken": lambda s, n: both * error(s, 1) / n,
-        "the root is missing: p (1 − p) / n is a variance": lambda s, n: both * error(s, n) ** 2 / 100,
-        "the error depends on the score: p (1 − p), which is ¼ only at one half": lambda s, n: both * error(50, n),
-    }
-    hint = "2.8 · √2 · 100 · √(p (1 − p) / n), with p = score / 100"
-    trials = [
-        (hint, inputs) for inputs in ((65.0, 100), (63.5, 104), (80.0, 277), (94.0, 104), (50.0, 3270), (100.0, 20))
-    ]
-    return check(answer, lambda s, n: both * error(s, n), trials, mistakes)
+        "the paper's rule takes the best development score of all evaluations": "second = dev[chosen]",
+        "the paper's rule doesn't take the last evaluation, but the best": "second = dev[-1]",
+        "report the second score itself, not how far it is above the first": "second = max(dev) - dev[chosen]",
+        "the highest development score of all is the paper's rule: yours is the lowest": "second = min(dev)",
+        "both rules report one score each: the second is missing": "return first",
+        "don't round": "return round(first, 2), round(second, 2)",
+    },
+    look=_listed,
+    hints=(
+        "In each rule: which list chooses the evaluation, and which one is reported?",
+        "Held-out rule: find the evaluation with the highest held-out score and report its development score. Paper's "
+        "rule: choose and report by development.",
+        "dev[held_out.index(max(held_out))] is the first number.",
+    ),
+)
+
+# 8.4
 
 
-def check_paired_counts(answer: Callable[[list[int], list[int], list[int]], tuple[int, int, float]]) -> bool:
-    """Exercise 8.5: answer(gold, first, second): how many examples only the first predicts right, only the second, and
-    the difference's standard error in points."""
+def detectable(score, n):
+    """Return the difference, in points, that two runs on n examples each show in four of five cases."""
+    p = score / 100
+    variance = p * (1 - p) / n
+    error = 100 * math.sqrt(variance)
+    difference = math.sqrt(2) * error
+    return (1.96 + 0.84) * difference
 
-    def counts(gold, first, second):
-        right = [(a == g, b == g) for g, a, b in zip(gold, first, second, strict=True)]
-        return right.count((True, False)), right.count((False, True)), len(gold)
 
-    def error(b, c, n):
-        return 100 * math.sqrt(b + c - (b - c) ** 2 / n) / n
+def _scores():
+    yield "a score of one half", (50.0, 100)
+    for score, n in ((80.0, 277), (94.0, 104), (65.0, 3270)):
+        yield f"a score of {score:.0f} on {n} examples", (score, n)
+    yield "a score that is no whole number", (63.5, 104)
+    yield "everything right", (100.0, 20)
 
-    def made(of_counts, of_error=error) -> Callable:
-        def mistaken(gold, first, second):
-            b, c, n = counts(gold, first, second)
-            return *of_counts(gold, first, second), of_error(b, c, n)
 
-        return mistaken
-
-    def mine(gold, first, second):
-        return counts(gold, first, second)[:2]
-
-    def rights(gold, first, second):
-        return sum(map(int.__eq__, gold, first)), sum(map(int.__eq__, gold, second))
-
-    def unpaired(gold, first, second):
-        n = len(gold)
-        return *mine(gold, first, second), 100 * math.sqrt(sum(r * (n - r) for r in rights(gold, first, second)) / n**3)
-
-    mistakes = {
-        "the other way round: first the examples that only the first predicts right": made(
-            lambda *inputs: mine(*inputs)[::-1]
+check_detectable = Exercise(
+    detectable,
+    _scores,
+    {
+        "that is the standard error of one score: a difference has two, and must be seen": "return error",
+        "that is the standard error of the difference: it must be 2.8 of them": "return difference",
+        "two runs differ, each with its own error: their variances add up": "difference = error",
+        "variances add up, not standard errors: √2, not 2": "difference = 2 * error",
+        "variances add up, and √2 multiplies: 2 n examples together would stand for a mean": (
+            "difference = error / math.sqrt(2)"
         ),
-        "examples that both predict right don't tell them apart; they belong in neither count": made(rights),
-        "these are the examples that one predicts wrong, whatever the other says": made(
-            lambda g, a, b: (len(g) - rights(g, a, b)[0], len(g) - rights(g, a, b)[1])
+        "1.96 and 0.84 add up": "return (1.96 - 0.84) * difference",
+        "1.96 and 0.84 add up: they are not multiplied": "return 1.96 * 0.84 * difference",
+        "1.96 alone finds it in half of the cases": "return 1.96 * difference",
+        "0.84 alone doesn't ask that the interval leaves out 0": "return 0.84 * difference",
+        "take 1.96 and 0.84 as they are: your quantiles have more decimals": "return 2.8015852 * difference",
+        "divide by n, not n − 1": "variance = p * (1 - p) / (n - 1)",
+        "don't round": "return round((1.96 + 0.84) * difference, 1)",
+        "don't round, least of all to whole points": "return round((1.96 + 0.84) * difference)",
+        "the score need not be whole: don't cut it": "p = int(score) / 100",
+        "the variance of one answer is p (1 − p), not p²": "variance = p * p / n",
+        "the variance of one answer is p (1 − p), not 1 − p": "variance = (1 - p) / n",
+        "the variance of one answer is p (1 − p), not p": "variance = p / n",
+        "p (1 − p) / n is a variance: its root is missing": "error = 100 * variance",
+        "points squared are no points: the root is missing": "error = 100**2 * variance",
+        "the score is in per cent: its share is score / 100": "p = score",
+        "the score is in per cent: p = score / 100, or you take the root of a negative number": (
+            "p = score\nvariance = abs(p * (1 - p)) / n"
         ),
-        "that is the error as if the two had been tried on different examples; pairing makes it smaller": unpaired,
-        "(b − c)² / n is missing under the root": made(mine, lambda b, c, n: 100 * math.sqrt(b + c) / n),
-        "(b − c)² / n is taken off, not added": made(
-            mine, lambda b, c, n: 100 * math.sqrt(b + c + (b - c) ** 2 / n) / n
-        ),
-        "(b − c)² is divided by n before it is taken off": made(
-            mine, lambda b, c, n: 100 * math.sqrt(max(0, b + c - (b - c) ** 2)) / n
-        ),
-        "divide by n, not n − 1 (numpy's std divides by n, torch's and pandas' by n − 1)": made(
-            mine, lambda b, c, n: error(b, c, n) * math.sqrt(n / (n - 1))
-        ),
-        "n counts all examples, not only the discordant ones": made(
-            mine, lambda b, c, n: error(b, c, b + c) if b + c else 0.0
-        ),
-        "both counts are asked for, not what is left when they cancel": made(
-            lambda *inputs: [max(0, x) for x in (int.__sub__(*mine(*inputs)), -int.__sub__(*mine(*inputs)))]
-        ),
-        "don't round": made(mine, lambda b, c, n: round(error(b, c, n), 1)),
-        "the root is missing": made(mine, lambda b, c, n: 100 * (b + c - (b - c) ** 2 / n) / n),
-        "the error is asked for in points: 100 times the share": made(mine, lambda b, c, n: error(b, c, n) / 100),
-        "divide by n outside the root, once more by √n": made(mine, lambda b, c, n: error(b, c, n) * math.sqrt(n)),
-        "that is 1.96 standard errors; one is asked for": made(mine, lambda b, c, n: 1.96 * error(b, c, n)),
-        "the root is missing: that is a variance": made(mine, lambda b, c, n: error(b, c, n) ** 2 / 100),
-        "that is the difference itself, not its standard error": made(mine, lambda b, c, n: 100 * (b - c) / n),
-        "two predictions that differ may both be wrong: compare each with gold": made(
-            lambda g, a, b: (sum(x != y for x, y in zip(a, b, strict=True)),) * 2
-        ),
-    }
-    plain = "b and c: one list agrees with gold, the other doesn't; the error: 100 · √(b + c − (b − c)² / n) / n"
-    both = "with three labels two predictions can differ and both be wrong"
-    trials = [
-        (plain, ([1, 1, 0, 0, 1, 0, 1, 1], [1, 1, 0, 1, 0, 0, 1, 0], [1, 0, 0, 0, 0, 0, 0, 0])),
-        (plain, ([0, 1, 0, 1, 1], [0, 0, 0, 1, 0], [0, 1, 1, 1, 1])),
-        (both, ([0, 1, 2, 2, 1, 0, 0], [0, 2, 2, 1, 1, 2, 1], [1, 0, 2, 0, 1, 2, 0])),
-        ("labels need not be 0 and 1", ([2, 2, 0, 1], [2, 0, 2, 1], [1, 2, 0, 2])),
-        ("where they agree on every example nothing differs", ([0, 1, 1], [0, 1, 0], [0, 1, 0])),
-        ("where all differing examples go one way", ([1, 1, 1, 1], [1, 1, 1, 0], [0, 0, 1, 0])),
-    ]
-    return check(answer, made(mine), trials, mistakes)
+        "the result is in points, not a share: 100 times as much": "error = math.sqrt(variance)",
+        "more examples make the error smaller: p (1 − p) is to be divided by n": "variance = p * (1 - p)",
+        "the variance is divided by n before the root is taken": "error = 100 * math.sqrt(p * (1 - p)) / n",
+        "the error depends on the score: p (1 − p) is ¼ only at one half": "p = 0.5",
+    },
+    hints=(
+        "What is the standard error of one score, as a share? How large is it for the difference of two such scores?",
+        "SE = √(p (1 − p) / n), with p = score / 100. The difference of two independent runs has √2 times as much. "
+        "Points are 100 times the share.",
+        "(1.96 + 0.84) * math.sqrt(2) * 100 * math.sqrt(p * (1 - p) / n)",
+    ),
+)
+
+# 8.5
 
 
-def _counts(gold: list[int], predicted: list[int], label: int) -> tuple[int, int, int]:
-    """Of one label: how many are right, true, predicted."""
-    hits = sum(g == p == label for g, p in zip(gold, predicted, strict=True))
-    return hits, gold.count(label), predicted.count(label)
+def paired_counts(gold, first, second):
+    """Return how many examples only first has right, how many only second, and the difference's error in points."""
+    right = [(a == g, b == g) for g, a, b in zip(gold, first, second, strict=True)]
+    b = right.count((True, False))
+    c = right.count((False, True))
+    n = len(gold)
+    variance = b + c - (b - c) ** 2 / n
+    error = 100 * math.sqrt(variance) / n
+    return b, c, error
 
 
-def _f1(hits: int, true: int, predicted: int) -> float:
-    return 2 * hits / max(true + predicted, 1)
+def _predictions():
+    yield "four examples", ([1, 1, 0, 0], [1, 1, 0, 1], [1, 0, 0, 1])
+    yield "eight examples", ([1, 1, 0, 0, 1, 0, 1, 1], [1, 1, 0, 1, 0, 0, 1, 0], [1, 0, 0, 0, 0, 0, 0, 0])
+    yield "the second one better", ([0, 1, 0, 1, 1], [0, 0, 0, 1, 0], [0, 1, 1, 1, 1])
+    yield "two wrong in different ways", ([0, 1, 2, 2, 1, 0, 0], [0, 2, 2, 1, 1, 2, 1], [1, 0, 2, 0, 1, 2, 0])
+    yield "labels other than 0 and 1", ([2, 2, 0, 1], [2, 0, 2, 1], [1, 2, 0, 2])
+    yield "the same predictions", ([0, 1, 1], [0, 1, 0], [0, 1, 0])
+    yield "all differences one way", ([1, 1, 1, 1], [1, 1, 1, 0], [0, 0, 1, 0])
 
 
-def _number(value):
-    """A tensor of one element as a number: either will do."""
-    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+TOTALS = "sum(a for a, _ in right), sum(b for _, b in right)"
+check_paired_counts = Exercise(
+    paired_counts,
+    _predictions,
+    {
+        "the other way round: first the examples that only the first has right": "return c, b, error",
+        "examples that both have right don't tell them apart: they belong in neither count": f"return {TOTALS}, error",
+        "examples that both have right belong in neither count, and not in the error": (
+            "b = sum(a for a, _ in right)\nc = sum(b for _, b in right)"
+        ),
+        "these are the examples that each has wrong, whatever the other says": (
+            "return sum(not a for a, _ in right), sum(not b for _, b in right), error"
+        ),
+        "these are the examples that both have right, and both wrong: count those that tell them apart": (
+            "b = right.count((True, True))\nc = right.count((False, False))"
+        ),
+        "that is the error as if the two had been tried on different examples: pairing makes it smaller": (
+            f"variance = sum(k * (n - k) for k in ({TOTALS})) / n"
+        ),
+        "(b − c)² / n is missing below the root": "variance = b + c",
+        "(b − c)² / n is taken off, not added": "variance = b + c + (b - c) ** 2 / n",
+        "(b − c)² is divided by n before it is taken off": "variance = max(0, b + c - (b - c) ** 2)",
+        "b − c is squared before it is divided by n": "variance = b + c - (b - c) / n",
+        "divide by n, not n − 1 (numpy's std divides by n, torch's and pandas' by n − 1)": (
+            "error = 100 * math.sqrt(variance / n / (n - 1))"
+        ),
+        "n counts all examples, not only those that tell the two apart": "n = b + c or 1",
+        "both counts are asked for, not what is left when they cancel": "return max(b - c, 0), max(c - b, 0), error",
+        "don't round": "return b, c, round(error, 1)",
+        "the root is missing": "error = 100 * variance / n",
+        "the error is asked for in points: 100 times the share": "error = math.sqrt(variance) / n",
+        "n divides the root as a whole: yours divides by √n": "error = 100 * math.sqrt(variance / n)",
+        "the root is divided by n": "error = 100 * math.sqrt(variance)",
+        "that is 1.96 standard errors: one is asked for": "error = 196 * math.sqrt(variance) / n",
+        "that is a variance: the root is missing": "error = 100 * variance / n**2",
+        "that is the difference itself, not its standard error": "error = 100 * (b - c) / n",
+        "two predictions that differ may both be wrong: compare each with gold": (
+            "b = sum(x != y for x, y in zip(first, second))\nc = b"
+        ),
+        "two predictions that differ may both be wrong: then neither counts": (
+            "b = sum(x != y for x, y in zip(first, second)) - right.count((False, True))"
+        ),
+        "the examples in which they differ are counted together: two counts are asked for": "return b + c, error",
+        "shares are counted: how many examples is asked for": "return b / n, c / n, error",
+    },
+    look=_listed,
+    hints=(
+        "Which examples tell the two methods apart?",
+        "For each example: is first right, is second? b counts those with yes and no, c those with no and yes.",
+        "100 * math.sqrt(b + c - (b - c) ** 2 / n) / n is the third number.",
+    ),
+)
