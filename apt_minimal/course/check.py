@@ -67,12 +67,12 @@ class Exercise:
             if not failed:
                 report.unsolved([tests for tests, _ in trials], unsolved)
                 return False
-            mistake = self._recognised(given, trials)
+            said = self._recognised(given, right, trials)
         self.wrong_tries += 1
         smallest = min(failed, key=lambda i: report.size(trials[i][1]))
         tests, inputs = trials[smallest]
         self.last = SimpleNamespace(inputs=inputs, yours=given[smallest], expected=right[smallest])
-        said = mistake or report.named(faults[smallest], given[smallest])
+        said = (said or faults[smallest]) + report.raised(given[smallest])
         report.wrong(self, said, tests, faults.count(""), len(trials))
         return False
 
@@ -142,19 +142,25 @@ class Exercise:
         except Exception:  # it is nothing that can be looked at: to be compared as it is
             return found
 
-    def _recognised(self, given: list, trials: list) -> str:
-        """What to say about the mistake that gives the same in every trial; empty if none does."""
-        for message, mistake in self._one_or_two():
-            if all(alike(value, self._try(mistake, inputs)) for value, (_, inputs) in zip(given, trials, strict=True)):
-                return message
+    def _recognised(self, given: list, right: list, trials: list) -> str:
+        """What to say about the mistake (or the two) that gives the same in every trial; empty if none does."""
+        for said, mistake in self.mistakes.items():
+            if all(self._agreement(mistake, given, trials)):
+                return said
+        for pair in combinations(self.slips, 2) if self.pairs else ():
+            both = self.with_slips(*pair)
+            if both and all(self._agreement(both, given, trials)) and not self._cancel(pair, right, trials):
+                return "; ".join(pair)
         return ""
 
-    def _one_or_two(self) -> Iterator[tuple[str, Callable]]:
-        """Each mistake, then two slips at once, as far as they stand in different lines."""
-        yield from self.mistakes.items()
-        for pair in combinations(self.slips, 2) if self.pairs else ():
-            if mistake := self.with_slips(*pair):
-                yield "; ".join(pair), mistake
+    def _cancel(self, pair: tuple[str, str], right: list, trials: list) -> bool:
+        """Whether one slip makes up for the other in some trial: an answer is likely right there for another reason."""
+        each = (self._agreement(self.mistakes[said], right, trials) for said in pair)
+        both = self._agreement(self.with_slips(*pair), right, trials)
+        return any(passes and not (one and other) for passes, one, other in zip(both, *each, strict=True))
+
+    def _agreement(self, function: Callable, values: list, trials: list) -> Iterator[bool]:
+        return (alike(value, self._try(function, inputs)) for value, (_, inputs) in zip(values, trials, strict=True))
 
 
 def _beginning(line: str) -> str:

@@ -15,7 +15,7 @@ _OURS = str(Path(__file__).parent), str(Path(torch.__file__).parent)
 
 def right(tested: list[str]) -> None:
     """One line: how many trials, and what they tested."""
-    what = textwrap.shorten(", ".join(dict.fromkeys(tested)), 200, placeholder=" …")
+    what = textwrap.shorten("; ".join(dict.fromkeys(tested)), 200, placeholder=" …")
     print(f"✓ right: {len(tested)} trial{'s' * (len(tested) > 1)} ({what})")
 
 
@@ -27,16 +27,16 @@ def unsolved(tested: list[str], open_: list[bool]) -> None:
         print(f"… {open_.count(False)} of {len(open_)} trials pass; not yet: {tested[open_.index(True)]}")
 
 
-def named(fault: str, given) -> str:
-    """A fault in words; of an exception also the reader's line that raised it."""
+def raised(given) -> str:
+    """Of an exception: the reader's line that raised it."""
     if not isinstance(given, Exception):
-        return fault
+        return ""
     frames = [f for f in traceback.walk_tb(given.__traceback__) if not f[0].f_code.co_filename.startswith(_OURS)]
     if not frames:  # the call itself failed
-        return fault
+        return ""
     frame, line = [f for f in frames if f[0].f_code.co_filename == frames[0][0].f_code.co_filename][-1]
     code, number = frame.f_code, line - frame.f_code.co_firstlineno + 1
-    return f"{fault}\n  raised in line {number} of {code.co_name}: {linecache.getline(code.co_filename, line).strip()}"
+    return f"\n  raised in line {number} of {code.co_name}: {linecache.getline(code.co_filename, line).strip()}"
 
 
 def wrong(exercise, said: str, tests: str, passed: int, trials: int) -> None:
