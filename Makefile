@@ -1,5 +1,6 @@
 # make course   run every notebook in order; the executed copies and HTML go to build/course/
 # make test     run all tests, then run the notebooks again and compare every output with the saved one
+# make fuzz     damaged data and made-up inputs, many thousands of them, for about half an hour
 # make lab      open the notebooks in JupyterLab
 # make editions  what teachers hand out: student and instructor editions and slides, in build/teaching/
 # make backbone-base  fetch the base backbone (about 400 MB) into the user's cache
@@ -18,7 +19,7 @@ unexport JUPYTER_PATH
 # Without a hub, transformers would try to reach it for a minute before going on.
 OFFLINE = HF_HUB_OFFLINE=1
 
-.PHONY: course test lab editions backbone-base format clean
+.PHONY: course test fuzz lab editions backbone-base format clean
 
 course: $(INSTALLED)
 	$(OFFLINE) $(BIN)/python -m apt_minimal.course.run
@@ -26,6 +27,9 @@ course: $(INSTALLED)
 test: $(INSTALLED)
 	$(OFFLINE) $(BIN)/python -m pytest tests
 	$(OFFLINE) $(BIN)/python -m pytest --nbval --nbval-current-env notebooks
+
+fuzz: $(INSTALLED)
+	$(OFFLINE) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/lab/test_data_fuzz.py tests/lab/test_properties.py
 
 lab: $(INSTALLED)
 	$(BIN)/python -m jupyter lab notebooks

@@ -304,3 +304,23 @@ def test_course_without_notebooks_is_an_error(tmp_path, capsys):
         run_course(tmp_path)
     assert stop.value.code == 2
     assert "no notebook" in capsys.readouterr().err
+
+
+def test_course_says_before_the_first_lesson_that_it_cannot_write(folder, capsys, monkeypatch):
+    monkeypatch.setattr(course, "run_notebook", lambda path, out: pytest.fail("a notebook ran"))
+    (folder.parent / "out").write_text("a file")
+    with pytest.raises(SystemExit) as stop:
+        run_course(folder, "01")
+    assert stop.value.code == 2
+    assert re.search(r"can't go to .*out \(.*\); name another folder with --out", capsys.readouterr().err)
+
+
+def test_course_without_a_home_writes_nothing_about_it_into_the_cells(folder, monkeypatch):
+    for name, value in {"HOME": "/proc/nothing", "MPLCONFIGDIR": "", "IPYTHONDIR": ""}.items():
+        monkeypatch.setenv(name, value)
+    nbformat.write(
+        new_notebook(cells=[cell("import matplotlib.pyplot as plt\nplt.figure();")]), folder / "05_plot.ipynb"
+    )
+    assert run_course(folder, "05") == 0
+    outputs = nbformat.read(folder.parent / "out" / "05_plot.ipynb", as_version=4).cells[0].outputs
+    assert [output for output in outputs if output.output_type == "stream"] == []

@@ -7,9 +7,11 @@ The notebooks stay as they are; the executed copies go to build/course/, as .ipy
 """
 
 import argparse
+import os
 import subprocess
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import nbformat
 from nbclient import NotebookClient
@@ -59,16 +61,31 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"no notebook {name or '*.ipynb'} in {options.notebooks}; there: {[p.stem for p in paths]}")
     if options.names:
         paths = [path for path in paths if path.name.startswith(tuple(Path(name).name for name in options.names))]
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:  # before an hour of notebooks, not after it
+        options.out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=options.out):
+            pass
+    except OSError as error:
+        parser.error(
+            f"the executed copies can't go to {options.out} ({error.strerror}); name another folder with --out"
+        )
+    with TemporaryDirectory() as scratch:
+        if not os.access(Path("~").expanduser(), os.W_OK):  # else matplotlib and IPython write about it into the cells
+            os.environ |= {"MPLCONFIGDIR": scratch, "IPYTHONDIR": scratch}
+        return run_notebooks(paths, options.out)
+
+
+def run_notebooks(paths: list[Path], out: Path) -> int:
+    """Execute notebooks one after the other and report on each; the exit status is 1 if one of them failed."""
     faults = []
     for path in paths:
         print(f"{path.stem} ... ", end="", flush=True)
         start = time.monotonic()
-        fault = run_notebook(path, options.out)
+        fault = run_notebook(path, out)
         print(f"{(time.monotonic() - start) / 60:.1f} minutes{', FAILED' if fault else ''}", flush=True)
         if fault:
             faults.append("\n".join(fault.splitlines()[:6]))
-    print(f"{len(paths) - len(faults)} of {len(paths)} notebooks ran; executed copies in {options.out}")
+    print(f"{len(paths) - len(faults)} of {len(paths)} notebooks ran; executed copies in {out}")
     for fault in faults:
         print(f"\nFAILED {fault}")
     return 1 if faults else 0

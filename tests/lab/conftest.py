@@ -1,6 +1,7 @@
 """What the lab's tests share: a tiny BERT with a real WordPiece tokenizer, and made tasks of every kind."""
 
 import json
+import os
 import random
 import string
 from dataclasses import replace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import settings
 from torch.nn.functional import one_hot
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -18,6 +20,12 @@ from apt_minimal.prefix import AptConfig
 
 NAMES, CITIES, COLOURS = ["anna", "bob", "clara jones", "dan"], ["paris", "london", "oslo"], ["red", "blue"]
 WORDS = ["anna", "bob", "jones", "paris", "london", "likes", "very", "the", "red", "blue", "is", "."]
+
+
+# HYPOTHESIS_PROFILE=long: many more tries, and others each time
+settings.register_profile("fast", max_examples=60, deadline=None, derandomize=True, database=None)
+settings.register_profile("long", max_examples=10_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 def pytest_configure(config):

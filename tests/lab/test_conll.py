@@ -111,5 +111,5 @@ def test_what_is_malformed_is_named_with_file_and_line(text, read):
 
 
 def test_a_file_that_is_not_utf8_is_named(read):
-    with pytest.raises(ValueError, match=r"a\.conll is not UTF-8"):
+    with pytest.raises(ValueError, match=r"a\.conll, line 1: not UTF-8"):
         read("Zürich B-LOC\n", "latin-1")

@@ -33,9 +33,11 @@ def read_rows(path: Path) -> tuple[list[Row], str]:
         raise ValueError(f"{path} is neither .jsonl nor .csv, .conll or .txt")
     scheme = "IOB2"
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # as it is: a line break inside a CSV field is part of it
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")  # as it is: a line break inside a CSV field is part of it
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error})") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8 ({error})") from None
     try:
         if path.suffix in (".conll", ".txt"):
             found, scheme = read_conll(text)
