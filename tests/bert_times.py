@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from apt_minimal.lab.data.protocol import cut
+from apt_minimal.lab.data.splits import apply_setting
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.run import load, train_config
 from apt_minimal.lab.methods import load_model, method_recorded, prepare
@@ -44,11 +44,11 @@ def seconds(do) -> float:
 
 def measured(spec: dict, epochs: int, folder: str, data_dir: str) -> dict:
     """Time one method on one task: a step, the prediction of an example, and a whole run made of so many of both."""
-    task, splits = cut(load(spec["task"], folder, data_dir), "full", spec["seed"])
+    task, splits = apply_setting(load(spec.task, folder, data_dir), "full", spec.seed)
     if DEVICE == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    model = prepare(load_model(task, folder), method_recorded(spec["method"], spec["settings"])).to(DEVICE)
-    config = replace(train_config(spec["train"], len(task.train)), evaluations=1)
+    model = prepare(load_model(task, folder), method_recorded(spec.method, spec.settings)).to(DEVICE)
+    config = replace(train_config(spec.train, len(task.train)), evaluations=1)
     few = replace(task, validation=task.validation[:1])  # an evaluation that takes no time
 
     def steps(count: int) -> float:
@@ -63,8 +63,8 @@ def measured(spec: dict, epochs: int, folder: str, data_dir: str) -> dict:
     count = epochs * math.ceil(len(task.train) / config.batch_size)
     evaluated = epochs * (len(task.validation) + len(splits["dev"]))
     return {
-        "task": spec["task"],
-        "method": spec["method"],
+        "task": spec.task,
+        "method": spec.method,
         "batch_size": config.batch_size,
         "step_ms": round(1000 * step, 1),
         "example_ms": round(1000 * example, 2),
@@ -86,10 +86,10 @@ def main(data_dir: str, tokenizer: str, out: str) -> None:
             AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
             wanted = {}
             for spec in all_runs(grid, [])[0]:
-                if spec["setting"] == "full" and spec["task"] in TASKS and spec["method"] in METHODS:
-                    wanted.setdefault((spec["task"], spec["method"]), spec)
+                if spec.setting == "full" and spec.task in TASKS and spec.method in METHODS:
+                    wanted.setdefault((spec.task, spec.method), spec)
             for spec in wanted.values():
-                epochs = (grid["train"] | grid["tasks"][spec["task"]].get("train", {}))["epochs"]
+                epochs = (grid["train"] | grid["tasks"][spec.task].get("train", {}))["epochs"]
                 with open(out, "a") as lines:
                     lines.write(json.dumps({"backbone": size} | measured(spec, epochs, folder, data_dir)) + "\n")
 

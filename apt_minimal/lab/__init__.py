@@ -32,9 +32,9 @@ _ROOMS = {
     "read.readings": "Readings",
     "experiments.grid": "methods_of",
     "experiments.intervals": "contrast_interval difference_interval score_interval",
-    "experiments.lines": "main_score read_predictions",
+    "experiments.records": "RunRecord RunSpec read_predictions read_records",
     "experiments.plots": "plot_scores plot_tasks plot_training",
-    "experiments.recordings": "RESULTS load_recording",
+    "experiments.recordings": "RESULTS Recording load_recording",
     "experiments.tables": "difference_table finished_table paper_scores run_table score_table search_table verdict",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from apt_minimal.lab.experiments import run as runs
-from apt_minimal.lab.experiments.run import finished_line, repeatable
-from apt_minimal.lab.experiments.runner import read_results, run_grid
+from apt_minimal.lab.experiments.machine import repeatable
+from apt_minimal.lab.experiments.records import RunSpec, read_results
+from apt_minimal.lab.experiments.run import finished_record
+from apt_minimal.lab.experiments.runner import run_grid
 from apt_minimal.lab.methods import METHODS, TRAINED
 from apt_minimal.lab.train.batches import forward, predict
 from apt_minimal.lab.train.loop import TrainConfig, train
@@ -30,9 +32,8 @@ def line_of(make_task, backbone, tmp_path):
 
     def do(method):
         settings = METHODS[method].settings
-        spec = {"task": "my_token", "setting": "full", "method": method, "purpose": "final", "seed": 1}
-        spec |= {"backbone": backbone, "settings": settings, "train": asdict(CONFIG)}
-        return finished_line(spec, str(tmp_path), GPU, backbone)
+        spec = RunSpec("my_token", "full", method, "final", 1, backbone, settings, asdict(CONFIG))
+        return finished_record(spec, str(tmp_path), GPU, backbone)
 
     return do
 
@@ -40,10 +41,10 @@ def line_of(make_task, backbone, tmp_path):
 @pytest.mark.parametrize("method", TRAINED)
 def test_a_run_done_twice_gives_the_same_numbers(method, line_of, same):
     (line, predictions), (again, predictions_again) = line_of(method), line_of(method)
-    assert "failed" not in line
-    assert line["device"] == torch.cuda.get_device_name() and line["peak_mib"] > 0
+    assert not line.failed
+    assert line.device == torch.cuda.get_device_name() and line.peak_mib > 0
     assert same(predictions, predictions_again)
-    assert same({k: v for k, v in line.items() if k not in TOOK}, {k: v for k, v in again.items() if k not in TOOK})
+    assert replace(line, **dict.fromkeys(TOOK)) == replace(again, **dict.fromkeys(TOOK))
 
 
 # Pruning's gates are noise in training, which a GPU draws differently, as it does dropout.
@@ -112,7 +113,7 @@ def test_a_grid_runs_side_by_side(make_task, backbone, tmp_path):
     )
     run_grid(file, str(tmp_path), jobs=2, device=GPU)
     lines = read_results(tmp_path / "grid")
-    assert sorted((line["run"]["method"], line["run"]["seed"]) for line in lines) == [
+    assert sorted((line.spec.method, line.spec.seed) for line in lines) == [
         ("apt", 1), ("apt", 2), ("majority", 1), ("majority", 2)
     ]  # fmt: skip
-    assert all(os.path.exists(tmp_path / "grid" / line["predictions"]) for line in lines)
+    assert all(os.path.exists(tmp_path / "grid" / line.predictions) for line in lines)

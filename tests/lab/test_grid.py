@@ -8,18 +8,19 @@ import sys
 import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from conftest import made_row
 
 from apt_minimal.adapter import fingerprint
-from apt_minimal.lab.data.protocol import cut
+from apt_minimal.lab.data.splits import apply_setting
 from apt_minimal.lab.experiments import run as runs
 from apt_minimal.lab.experiments import runner as experiments
 from apt_minimal.lab.experiments.grid import best_rate
-from apt_minimal.lab.experiments.lines import read_lines, read_predictions, run_key
-from apt_minimal.lab.experiments.runner import minutes_left, read_results, run_grid
+from apt_minimal.lab.experiments.records import RunRecord, RunSpec, read_predictions, read_records, read_results
+from apt_minimal.lab.experiments.runner import minutes_left, run_grid
 from apt_minimal.lab.methods import load_model
 
 GRID = """
@@ -102,12 +103,12 @@ def results(grid, task="mine"):
 
 def stripped(lines):
     """Lines in an order of their own, without what differs from run to run."""
-    kept = [{key: value for key, value in line.items() if key not in UNREPEATABLE} for line in lines]
-    return sorted(kept, key=lambda line: json.dumps(line["run"], sort_keys=True))
+    kept = [replace(line, **dict.fromkeys(UNREPEATABLE)) for line in lines]
+    return sorted(kept, key=lambda line: line.spec.key)
 
 
 def purposes(lines):
-    return sorted((line["run"]["purpose"], line["run"]["method"], line["run"]["seed"]) for line in lines)
+    return sorted((line.spec.purpose, line.spec.method, line.spec.seed) for line in lines)
 
 
 def test_every_run_of_a_grid_is_done_once(grid, start):
@@ -118,47 +119,47 @@ def test_every_run_of_a_grid_is_done_once(grid, start):
 def test_a_line_holds_what_is_needed_to_run_it_again(grid, start, tmp_path, backbone):
     start(grid)
     task = runs.load("mine", backbone, str(tmp_path))
-    for line in read_lines(results(grid)):
-        run = line["run"]
-        assert (run["task"], run["setting"], line["metric"]) == ("mine", "full", "f1")
-        assert len(line["data_sha256"]) == 64 and line["versions"].keys() >= {"python", "torch", "transformers"}
-        assert line["minutes"] >= 0 and line["peak_mib"] > 0 and line["device"].startswith("CPU") and line["commit"]
-        if run["method"] == "majority":
+    for line in read_records(results(grid)):
+        run = line.spec
+        assert (run.task, run.setting, line.metric) == ("mine", "full", "f1")
+        assert len(line.data_sha256) == 64 and line.versions.keys() >= {"python", "torch", "transformers"}
+        assert line.minutes >= 0 and line.peak_mib > 0 and line.device.startswith("CPU") and line.commit
+        if run.method == "majority":
             continue
-        assert run["backbone"] == backbone and run["train"]["seed"] == run["seed"]
-        assert run["train"]["max_steps"] == {"search": 3, "final": 4}[run["purpose"]] == len(line["history"]["loss"])
-        assert line["backbone_sha256"] == fingerprint(load_model(task, backbone))
-        assert line["trained_parameters"] == 5 * 32 + 5 + (run["method"] == "apt") * 3 * (3 * 16 * 32 + 1)
-        assert ("gates" in line) == (run["method"] == "apt")
+        assert run.backbone == backbone and run.train["seed"] == run.seed
+        assert run.train["max_steps"] == {"search": 3, "final": 4}[run.purpose] == len(line.history["loss"])
+        assert line.backbone_sha256 == fingerprint(load_model(task, backbone))
+        assert line.trained_parameters == 5 * 32 + 5 + (run.method == "apt") * 3 * (3 * 16 * 32 + 1)
+        assert (line.gates is not None) == (run.method == "apt")
 
 
 def test_a_line_run_again_from_itself_gives_itself(grid, start, tmp_path, backbone):
     start(grid)
-    for line in read_lines(results(grid)):
-        again, predictions = runs.finished_line(line["run"], str(tmp_path), "cpu", backbone)
+    for line in read_records(results(grid)):
+        again, predictions = runs.finished_record(line.spec, str(tmp_path), "cpu", backbone)
         assert predictions == read_predictions(results(grid), line)
-        assert stripped([again | {"predictions": line["predictions"]}]) == stripped([line])
+        assert stripped([replace(again, predictions=line.predictions)]) == stripped([line])
 
 
 def test_a_search_sees_what_is_held_out_and_nothing_else(grid, start):
     start(grid)
-    for line in read_lines(results(grid)):
-        scored = {"held_out", "dev", "dev_best", "test"} & line.keys()
-        assert scored == ({"held_out"} if line["run"]["purpose"] == "search" else scored | {"dev", "dev_best", "test"})
+    for line in read_records(results(grid)):
+        scored = line.scores.keys()
+        assert scored == ({"held_out"} if line.spec.purpose == "search" else scored | {"dev", "dev_best", "test"})
 
 
 def test_predictions_scored_again_give_the_lines_scores(grid, start, tmp_path, backbone):
     start(grid)
     task = runs.load("mine", backbone, str(tmp_path))
-    for line in read_lines(results(grid)):
-        held_out = cut(task, "full", line["run"]["seed"])[0].validation
+    for line in read_records(results(grid)):
+        held_out = apply_setting(task, "full", line.spec.seed)[0].validation
         splits = {"held_out": held_out, "dev": task.validation, "dev_best": task.validation, "test": task.test}
         files = read_predictions(results(grid), line)
-        assert files["predictions"].keys() == files["counts"].keys() == splits.keys() & line.keys()
+        assert files["predictions"].keys() == files["counts"].keys() == splits.keys() & line.scores.keys()
         for split, predictions in files["predictions"].items():
-            assert task.score(predictions, splits[split]) == line[split]
+            assert task.score(predictions, splits[split]) == line.scores[split]
             right, all_ = map(sum, zip(*files["counts"][split], strict=True))
-            assert right / max(all_, 1) == pytest.approx(line[split]["f1"])
+            assert right / max(all_, 1) == pytest.approx(line.score(split))
 
 
 def test_a_second_start_runs_nothing_and_changes_nothing(grid, start):
@@ -166,42 +167,42 @@ def test_a_second_start_runs_nothing_and_changes_nothing(grid, start):
     before = results(grid).read_bytes()
     assert start(grid) == []
     assert results(grid).read_bytes() == before
-    assert list((grid.with_suffix("") / "running").iterdir()) == []
+    assert [file.name for file in (grid.with_suffix("") / "running").iterdir()] == ["mine.lock"]  # the results' own
 
 
 @pytest.mark.parametrize("purpose", ["search", "final"])
 def test_a_missing_line_is_run_again_with_the_same_result(purpose, grid, start):
     start(grid)
-    lines = read_lines(results(grid))
-    gone = next(line for line in lines if line["run"]["purpose"] == purpose)
-    results(grid).write_text("".join(json.dumps(line) + "\n" for line in lines if line is not gone))
-    assert start(grid) == [gone["run"]]
-    assert stripped(read_lines(results(grid))) == stripped(lines)
+    lines = read_records(results(grid))
+    gone = next(line for line in lines if line.spec.purpose == purpose)
+    results(grid).write_text("".join(json.dumps(line.to_json()) + "\n" for line in lines if line is not gone))
+    assert start(grid) == [gone.spec]
+    assert stripped(read_records(results(grid))) == stripped(lines)
 
 
 def test_a_torn_last_line_is_dropped_and_its_run_done_again(grid, start):
     start(grid)
-    whole, lines = results(grid).read_text(), read_lines(results(grid))
+    whole, lines = results(grid).read_text(), read_records(results(grid))
     results(grid).write_text(whole[:-200])
-    assert read_lines(results(grid)) == lines[:-1]
-    assert start(grid) == [lines[-1]["run"]]
-    assert stripped(read_lines(results(grid))) == stripped(lines)
+    assert read_records(results(grid)) == lines[:-1]
+    assert start(grid) == [lines[-1].spec]
+    assert stripped(read_records(results(grid))) == stripped(lines)
 
 
 def test_a_grid_that_grows_does_only_what_is_new(grid, start):
     start(grid)
     grid.write_text(grid.read_text().replace("seeds = [1, 2]", "seeds = [1, 2, 3]"))
-    assert [(spec["purpose"], spec["seed"]) for spec in start(grid)] == [("final", 3)] * 3
+    assert [(spec.purpose, spec.seed) for spec in start(grid)] == [("final", 3)] * 3
 
 
 def test_final_runs_use_the_rate_that_their_search_chose(grid, start):
     start(grid)
-    lines = [line for line in read_lines(results(grid)) if line["run"]["method"] == "head_only"]
-    searched = [line for line in lines if line["run"]["purpose"] == "search"]
-    assert {line["run"]["train"]["learning_rate"] for line in searched} == {1e-3, 1e-2}
+    lines = [line for line in read_records(results(grid)) if line.spec.method == "head_only"]
+    searched = [line for line in lines if line.spec.purpose == "search"]
+    assert {line.spec.learning_rate for line in searched} == {1e-3, 1e-2}
     for line in lines:
-        if line["run"]["purpose"] == "final":
-            assert line["run"]["train"]["learning_rate"] == best_rate(searched)
+        if line.spec.purpose == "final":
+            assert line.spec.learning_rate == best_rate(searched)
 
 
 def test_a_killed_grid_goes_on_without_losing_or_repeating_a_run(grid, start, tmp_path):
@@ -209,27 +210,27 @@ def test_a_killed_grid_goes_on_without_losing_or_repeating_a_run(grid, start, tm
     process = subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 300
-        while not read_lines(results(grid)):
+        while not read_records(results(grid)):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
     finally:
         process.send_signal(signal.SIGKILL)  # the parent alone: its workers must end by themselves
         process.wait()
-    finished = read_lines(results(grid))
+    finished = read_records(results(grid))
     time.sleep(1)
     again = start(grid)
     assert 1 <= len(finished) < 8
-    assert not [line for line in finished if line["run"] in again]
-    assert purposes(read_lines(results(grid))) == EVERY_RUN
-    assert read_lines(results(grid))[: len(finished)] == finished
+    assert not [line for line in finished if line.spec in again]
+    assert purposes(read_records(results(grid))) == EVERY_RUN
+    assert read_records(results(grid))[: len(finished)] == finished
 
 
 def test_a_search_that_diverges_is_a_result_and_is_not_chosen(grid, start):
     grid.write_text(grid.read_text().replace("head_only = [1e-3, 1e-2]", "head_only = [1e-3, 1e30]"))
     start(grid)
-    lines = read_lines(results(grid))
-    (failed,) = [line for line in lines if "failed" in line]
-    assert failed["run"]["train"]["learning_rate"] == 1e30 and "below 1e+30" in failed["failed"]
+    lines = read_records(results(grid))
+    (failed,) = [line for line in lines if line.failed]
+    assert failed.spec.learning_rate == 1e30 and "below 1e+30" in failed.failed
     assert purposes(lines) == EVERY_RUN
     assert start(grid) == []
 
@@ -238,7 +239,7 @@ def test_a_run_that_breaks_costs_no_other_run_and_is_named(grid, start, monkeypa
     work = experiments.work
 
     def broken(spec, *rest):
-        if spec["method"] == "head_only":
+        if spec.method == "head_only":
             raise MemoryError("no space left")
         work(spec, *rest)
 
@@ -246,7 +247,7 @@ def test_a_run_that_breaks_costs_no_other_run_and_is_named(grid, start, monkeypa
     with pytest.raises(MemoryError) as error:
         start(grid)
     assert "mine, full, head_only, search" in error.value.__notes__[0]
-    assert purposes(read_lines(results(grid))) == [run for run in EVERY_RUN if run[1] != "head_only"]
+    assert purposes(read_records(results(grid))) == [run for run in EVERY_RUN if run[1] != "head_only"]
     monkeypatch.setattr(experiments, "work", work)
     assert len(start(grid)) == 4
 
@@ -260,7 +261,7 @@ class Killed(InThisProcess):
     def submit(self, work, spec, *arguments):
         if self.dead:
             raise BrokenProcessPool("broken")
-        if spec["method"] != self.method:
+        if spec.method != self.method:
             return super().submit(work, spec, *arguments)
         self.dead, future = True, Future()
         future.set_exception(BrokenProcessPool("killed"))
@@ -273,38 +274,38 @@ def test_a_killed_process_costs_no_other_run_and_all_that_broke_are_named(grid, 
         start(grid)
     named = [f"BrokenProcessPool in the run mine, full, majority, final, seed {seed}: killed" for seed in (1, 2)]
     assert error.value.__notes__ == named
-    assert purposes(read_lines(results(grid))) == [run for run in EVERY_RUN if run[1] != "majority"]
+    assert purposes(read_records(results(grid))) == [run for run in EVERY_RUN if run[1] != "majority"]
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it(grid, start, capsys):
     pytest.importorskip("fcntl")
     start(grid)
-    lines = read_lines(results(grid))
-    results(grid).write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]))
-    lock = grid.with_suffix("") / "running" / f"{run_key(lines[-1]['run'])}.lock"
+    lines = read_records(results(grid))
+    results(grid).write_text("".join(json.dumps(line.to_json()) + "\n" for line in lines[:-1]))
+    lock = grid.with_suffix("") / "running" / f"{lines[-1].spec.key}.lock"
     script = f"import fcntl, time; f = open({str(lock)!r}, 'w'); fcntl.flock(f, 2); print('mine', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True) as other:
         assert other.stdout.readline() == "mine\n"
         assert start(grid) == []
         assert "the other runs are being done by another process" in capsys.readouterr().out
         other.kill()
-    assert start(grid) == [lines[-1]["run"]]
+    assert start(grid) == [lines[-1].spec]
 
 
 def test_an_interrupted_run_goes_on_from_its_checkpoint(grid, start, interrupt, monkeypatch):
     monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0)
     grid.write_text(grid.read_text().replace("seeds = [1, 2]", "seeds = [1]").replace("head_only = [1e-3, 1e-2]\n", ""))
     start(grid)
-    expected = read_lines(results(grid))
+    expected = read_records(results(grid))
     os.remove(results(grid))
     stop = interrupt(7)  # after the first of two evaluations; fresh prefixes and gates are read too
     with pytest.raises(KeyboardInterrupt):
         start(grid)
     stop.off()
-    assert [file.suffix for file in (grid.with_suffix("") / "running").iterdir()] == [".pt"]
+    assert len(list((grid.with_suffix("") / "running").glob("*.pt"))) == 1
     start(grid)
-    assert [line["resumed"] for line in read_lines(results(grid)) if "resumed" in line] == [True]
-    assert stripped(read_lines(results(grid))) == stripped(expected)
+    assert [line.resumed for line in read_records(results(grid)) if line.resumed is not None] == [True]
+    assert stripped(read_records(results(grid))) == stripped(expected)
 
 
 def test_changed_data_is_refused_before_a_run_and_nothing_is_written(grid, start, write):
@@ -362,18 +363,17 @@ def test_the_command_names_a_wrong_grid_without_a_traceback(grid):
 def test_a_backbone_that_lies_elsewhere_keeps_the_grids_name(grid, start, backbone):
     grid.write_text(grid.read_text().replace(backbone, "owner/some-bert"))
     start(grid, backbone=backbone)
-    lines = read_lines(results(grid))
+    lines = read_records(results(grid))
     assert purposes(lines) == EVERY_RUN
-    assert {line["run"].get("backbone", "owner/some-bert") for line in lines} == {"owner/some-bert"}
+    assert {line.spec.backbone for line in lines} == {None, "owner/some-bert"}
 
 
 def test_the_time_left_comes_from_runs_like_those_that_are_open():
     def spec(task, method):
-        return {"task": task, "setting": "full", "method": method, "purpose": "final"}
+        return RunSpec(task, "full", method, "final", 1)
 
-    lines = [{"run": spec("a", "apt"), "minutes": 2.0}, {"run": spec("a", "apt"), "minutes": 4.0}]
-    lines.append({"run": spec("b", "apt"), "minutes": 12.0})
-    open_ = [spec("a", "apt"), spec("a", "apt"), spec("b", "apt"), spec("c", "lora")]
-    assert minutes_left(lines, open_, 4) == pytest.approx(3 + 3 + 12 + 6)  # of the last nothing alike is known
-    assert minutes_left(lines, open_, 6) == pytest.approx(24 + 2 * 6)
-    assert minutes_left([], open_, 4) == 0
+    lines = [RunRecord(spec(task, "apt"), "", minutes) for task, minutes in (("a", 2.0), ("a", 4.0), ("b", 12.0))]
+    pending = [spec("a", "apt"), spec("a", "apt"), spec("b", "apt"), spec("c", "lora")]
+    assert minutes_left(lines, pending, 4) == pytest.approx(3 + 3 + 12 + 6)  # of the last nothing alike is known
+    assert minutes_left(lines, pending, 6) == pytest.approx(24 + 2 * 6)
+    assert minutes_left([], pending, 4) == 0

@@ -3,9 +3,8 @@
 import pytest
 
 from apt_minimal.lab.experiments.grid import all_runs, methods_of, read_grid
-from apt_minimal.lab.experiments.lines import run_key
 from apt_minimal.lab.experiments.recordings import RESULTS
-from apt_minimal.lab.experiments.runner import read_results
+from apt_minimal.lab.experiments.records import read_results
 from apt_minimal.lab.methods import TRAINED
 
 GRID = """
@@ -49,13 +48,8 @@ def read(tmp_path):
 def test_tasks_override_what_is_general_and_settings_override_tasks(read):
     runs, count = all_runs(read(GRID), [])
     assert count == (2 + 2 * 2) + 2 * 2 + (4 + 2) + 2
-    brief = {
-        (r["task"], r["setting"], r["method"], r["purpose"]): (
-            r["train"].get("epochs"), r["train"].get("max_steps"), r["train"]["batch_size"], r["train"]["evaluations"]
-        )
-        for r in runs
-    }  # fmt: skip
-    assert brief == {
+    keys = ("epochs", "max_steps", "batch_size", "evaluations")
+    assert {r.cell: tuple(r.train.get(key) for key in keys) for r in runs} == {
         ("a", "full", "apt", "search"): (None, 20, 16, 10),
         ("a", "full", "lora", "final"): (40, None, 16, 40),
         ("a", "16-shot", "apt", "search"): (12, None, 2, 12),
@@ -63,10 +57,9 @@ def test_tasks_override_what_is_general_and_settings_override_tasks(read):
         ("b", "full", "lora", "final"): (None, 100, 16, 10),
         ("b", "16-shot", "apt", "final"): (None, 100, 2, 10),
     }
-    assert [r["settings"]["config"]["prefix_length"] for r in runs if r["task"] == "b" and r["method"] == "apt"] == [
-        8
-    ] * 4
-    assert {r["seed"] for r in runs if r["purpose"] == "search" and r["setting"] == "16-shot"} == {0, 1}
+    lengths = [r.settings["config"]["prefix_length"] for r in runs if (r.task, r.method) == ("b", "apt")]
+    assert lengths == [8] * 4
+    assert {r.seed for r in runs if (r.purpose, r.setting) == ("search", "16-shot")} == {0, 1}
 
 
 WRONG = {
@@ -128,6 +121,6 @@ def test_the_page_on_experiments_names_every_grid_and_how_many_runs_it_has(file)
 def test_recorded_runs_are_still_those_that_their_grid_asks_for(file):
     """A key hashes the whole specification: a field more, and every finished run would be done again."""
     lines = read_results(file.with_suffix(""))
-    asked = {run_key(spec) for spec in all_runs(read_grid(file), lines)[0]}
-    trained = [line["run"] for line in lines if "train" in line["run"]]
-    assert trained and {run_key(run) for run in trained} <= asked
+    asked = {spec.key for spec in all_runs(read_grid(file), lines)[0]}
+    trained = [line.spec for line in lines if line.spec.train]
+    assert trained and {run.key for run in trained} <= asked

@@ -10,32 +10,34 @@ import pytest
 from conftest import made_row
 
 from apt_minimal import AptConfig
-from apt_minimal.lab.data.protocol import cut, shots
+from apt_minimal.lab.data.splits import apply_setting, num_shots
+from apt_minimal.lab.experiments import machine
 from apt_minimal.lab.experiments import run as runs
 from apt_minimal.lab.experiments.grid import _spec, at_edge, best_rate
-from apt_minimal.lab.experiments.lines import claim, main_score, read_lines, write_line
+from apt_minimal.lab.experiments.records import RunRecord, RunSpec, claim, read_records, write_record
 from apt_minimal.lab.methods import METHODS, TRAINED, method_named, method_recorded
 from apt_minimal.lab.train import loop as training
 from apt_minimal.lab.train.loop import History
 
 
-def line(rate, held_out, seed=0, **more):
-    run = {"setting": "full", "seed": seed, "train": {"learning_rate": rate}}
-    return {"run": run, "metric": "f1", "held_out": {"f1": held_out, "recall": 1 - held_out}, **more}
+def record(rate, held_out, seed=0, test=0.5, **more):
+    spec = RunSpec("mine", "full", "apt", "search", seed, train={"learning_rate": rate})
+    scores = {"held_out": {"f1": held_out, "recall": 1 - held_out}, "test": {"f1": test}}
+    return RunRecord(spec, "", metric="f1", scores=scores, **more)
 
 
 CHOICES = {
-    "the best on what is held out": ([line(1e-3, 0.1, test={"f1": 0.9}), line(1e-2, 0.2, test={"f1": 0.1})], 1e-2),
-    "the lowest of equals": ([line(rate, 0.5) for rate in (1e-2, 1e-3, 3e-3)], 1e-3),
-    "the best mean": ([line(1e-3, 0.5), line(1e-3, 0.5, 1), line(1e-2, 0.1), line(1e-2, 0.8, 1)], 1e-3),
-    "not one that diverged": ([line(1e-3, 0.0), {"run": line(1e-4, 0)["run"], "metric": "f1", "failed": "nan"}], 1e-3),
+    "the best on what is held out": ([record(1e-3, 0.1, test=0.9), record(1e-2, 0.2, test=0.1)], 1e-2),
+    "the lowest of equals": ([record(rate, 0.5) for rate in (1e-2, 1e-3, 3e-3)], 1e-3),
+    "the best mean": ([record(1e-3, 0.5), record(1e-3, 0.5, 1), record(1e-2, 0.1), record(1e-2, 0.8, 1)], 1e-3),
+    "not one that diverged": ([record(1e-3, 0.0), record(1e-4, 0.0, failed="nan")], 1e-3),
 }
 
 
 @pytest.mark.parametrize("case", CHOICES)
 def test_the_learning_rate_that_is_chosen(case):
-    lines, rate = CHOICES[case]
-    assert best_rate(lines) == rate
+    records, rate = CHOICES[case]
+    assert best_rate(records) == rate
 
 
 @pytest.mark.parametrize("rate, edge", [(1, "lowest"), (2, ""), (3, "highest")])
@@ -45,20 +47,20 @@ def test_a_choice_at_the_edge_is_named(rate, edge):
 
 
 def test_the_main_score_is_the_metrics():
-    assert main_score(line(1e-3, 0.3), "held_out") == 0.3
+    assert record(1e-3, 0.3).score("held_out") == 0.3
 
 
 def test_no_file_has_no_lines(tmp_path):
-    assert read_lines(tmp_path / "none.jsonl") == []
+    assert read_records(tmp_path / "none.jsonl") == []
 
 
 def test_lines_that_processes_write_at_once_are_all_whole(tmp_path):
     script = """
-import sys; from pathlib import Path; from apt_minimal.lab.experiments.lines import write_line
+import sys; from pathlib import Path; from apt_minimal.lab.experiments.records import RunRecord, RunSpec, write_record
 print("ready", flush=True), input()
 for i in range(100):
-    spec = {"method": "m", "number": i, "who": sys.argv[2]}
-    write_line(Path(sys.argv[1]), {"run": spec, "filler": "x" * 50_000}, {})
+    spec = RunSpec("task", "full", sys.argv[2], "final", i)
+    write_record(Path(sys.argv[1]), RunRecord(spec, "x" * 50_000), {})
 """
     pytest.importorskip("fcntl")
     file = tmp_path / "grid" / "task.jsonl"
@@ -69,22 +71,22 @@ for i in range(100):
         writer.stdin.write("\n")
         writer.stdin.flush()
     assert [writer.wait() for writer in writers] == [0, 0]
-    assert len(file.read_text().splitlines()) == len(read_lines(file)) == 200
+    assert len(file.read_text().splitlines()) == len(read_records(file)) == 200
 
 
 def test_a_line_written_behind_a_torn_one_is_whole(tmp_path):
     file = tmp_path / "task.jsonl"
-    write_line(file, {"run": {"method": "a"}}, {})
+    write_record(file, record(1e-3, 0.1), {})
     file.write_text(file.read_text() + '{"run": {"meth')
-    write_line(file, {"run": {"method": "b"}}, {})
-    assert [line["run"]["method"] for line in read_lines(file)] == ["a", "b"]
+    write_record(file, record(1e-2, 0.1), {})
+    assert [found.spec.learning_rate for found in read_records(file)] == [1e-3, 1e-2]
 
 
 def test_a_line_that_stands_twice_is_read_once(tmp_path):
     file = tmp_path / "task.jsonl"
-    for text in ("first", "second"):
-        write_line(file, {"run": {"method": "a"}, "text": text}, {})
-    assert [line["text"] for line in read_lines(file)] == ["first"]
+    for held_out in (0.1, 0.2):
+        write_record(file, record(1e-3, held_out), {})
+    assert [found.score("held_out") for found in read_records(file)] == [0.1]
 
 
 def test_a_claim_is_held_once_and_given_back(tmp_path):
@@ -107,7 +109,7 @@ def rows(examples):
 @pytest.mark.parametrize("kind", ["token", "pair"])
 def test_with_full_data_a_tenth_chooses_and_development_and_test_count(kind, make_task):
     task = make_task(kind)
-    trained, splits = cut(task, "full", seed=1)
+    trained, splits = apply_setting(task, "full", seed=1)
     assert sorted(rows(trained.train) + rows(trained.validation)) == sorted(rows(task.train))
     assert len(trained.validation) == 2 and splits["held_out"] == trained.validation
     assert (splits["dev"], splits["test"]) == (task.validation, task.test)
@@ -115,20 +117,20 @@ def test_with_full_data_a_tenth_chooses_and_development_and_test_count(kind, mak
 
 def test_with_few_shots_disjoint_examples_train_and_choose(make_task):
     task = make_task("pair")
-    trained, splits = cut(task, "8-shot", seed=1)
+    trained, splits = apply_setting(task, "8-shot", seed=1)
     assert len(trained.train) == len(trained.validation) == 8
     assert splits == {"held_out": trained.validation, "dev": task.validation}
 
 
 def test_plainly_all_data_trains_and_development_chooses(make_task):
     task = make_task()
-    assert cut(task, "plain", seed=1) == (task, {"dev_best": task.validation, "test": task.test})
+    assert apply_setting(task, "plain", seed=1) == (task, {"dev_best": task.validation, "test": task.test})
 
 
 @pytest.mark.parametrize("setting", ["", "-shot", "0-shot", "few", "16", "1.5-shot"])
 def test_a_setting_that_is_none_is_named(setting):
     with pytest.raises(ValueError, match=f"the setting is '{setting}'"):
-        shots(setting)
+        num_shots(setting)
 
 
 @pytest.fixture
@@ -137,9 +139,8 @@ def spec(backbone):
 
     def make(seed=1, purpose="final", setting="full", **changes):
         train = {"learning_rate": 1e-2, "max_steps": 4, "evaluations": 4, "batch_size": 8, "seed": seed} | changes
-        settings = {"config": None, "lora_rank": 0, "train_backbone": False}
-        run = {"task": "mine", "setting": setting, "method": "head_only", "purpose": purpose, "seed": seed}
-        return {**run, "backbone": backbone, "settings": settings, "train": train}
+        settings = METHODS["head_only"].settings
+        return RunSpec("mine", setting, "head_only", purpose, seed, backbone, settings, train)
 
     return make
 
@@ -169,7 +170,7 @@ def test_both_rules_come_from_one_training(spec, make_task, monkeypatch):
 
 def test_epochs_become_steps(spec, make_task):
     run = spec(batch_size=5, epochs=2)
-    del run["train"]["max_steps"]
+    del run.train["max_steps"]
     found, _ = runs.run(run, make_task("pair"))
     assert found["history"]["steps"][-1] == 2 * 5  # 22 examples are left of 24, in five batches
 
@@ -198,14 +199,14 @@ def test_the_hash_of_the_data_covers_every_split(changed, spec, write, tmp_path,
     for some in (splits, splits, {**splits, changed: splits[changed][:11]}):
         write("mine", **some)
         runs.load.cache_clear()
-        hashes.append(runs.finished_line(spec(), str(tmp_path), "cpu", backbone)[0]["data_sha256"])
+        hashes.append(runs.finished_record(spec(), str(tmp_path), "cpu", backbone)[0].data_sha256)
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_a_machine_without_git_does_not_fail(monkeypatch):
-    assert re.fullmatch(r"[0-9a-f]{7,}(-dirty)?|unknown", runs.commit())
+    assert re.fullmatch(r"[0-9a-f]{7,}(-dirty)?|unknown", machine.commit())
     monkeypatch.setenv("PATH", "")
-    assert runs.commit() == "unknown"
+    assert machine.commit() == "unknown"
 
 
 # Methods that need more than training
@@ -214,14 +215,15 @@ def test_a_machine_without_git_does_not_fail(monkeypatch):
 def test_on_kept_states_both_rules_and_all_splits_are_scored_as_with_the_whole_model(spec, make_task, make_model):
     """One layer below a prefix and no dropout there: the very run that APT with these lengths is in eval mode below."""
     task, method = make_task(), method_named("apt_upper@0-4-4")
-    run = spec(setting="full") | {"settings": method.settings, "method": "apt_upper@0-4-4"}
+    run = replace(spec(setting="full"), method="apt_upper@0-4-4", settings=method.settings)
     found, files = runs.run(run, task)
     assert {split: len(examples) for split, examples in files["predictions"].items()} == {
         "held_out": 2, "dev": 10, "dev_best": 10, "test": 8
     }  # fmt: skip
     assert found["prefix_lengths"] == [0, 4, 4]
-    assert max(found["history"]["watched_scores"]) == found["dev_best"]["f1"]
-    other = runs.run(spec(setting="full") | {"settings": method_named("apt@0-4-4").settings}, task)[0]
+    assert max(found["history"]["watched_scores"]) == found["scores"]["dev_best"]["f1"]
+    other_spec = replace(run, method="apt@0-4-4", settings=method_named("apt@0-4-4").settings)
+    other = runs.run(other_spec, task)[0]
     assert found["history"]["loss"][0] == pytest.approx(other["history"]["loss"][0], rel=0.2)
     assert found["history"]["loss"] != other["history"]["loss"]  # dropout below the first prefix
 
@@ -230,8 +232,8 @@ def test_a_pruned_run_is_scored_without_the_tokens_that_were_closed(spec, make_t
     """A heavy penalty closes all; then what is left is the head."""
     task = make_task()
     method = replace(METHODS["apt_pruned"], config=AptConfig(4), options={"prune_weight": 50.0})
-    how = {"method": "apt_pruned", "settings": method.settings}
-    found, _ = runs.run(spec(max_steps=60, evaluations=1, learning_rate=0.1) | how, task)
+    short = spec(max_steps=60, evaluations=1, learning_rate=0.1)
+    found, _ = runs.run(replace(short, method="apt_pruned", settings=method.settings), task)
     assert found["prefix_lengths"] == [0, 0, 0] and "effects" not in found
     assert found["trained_parameters"] > 3 * 4 * 32  # what was trained, before anything was dropped
 
@@ -240,7 +242,7 @@ def test_the_specification_names_what_goes_beyond_only_where_it_is_used():
     grid = {"backbone": "b"}
     plan = {"train": {}, "prefix_length": 16}
     settings = {
-        name: _spec(grid, plan, "mine", "full", name, "final", 1, 1e-2)["settings"].keys() - {"config"}
+        name: _spec(grid, plan, "mine", "full", name, "final", 1, 1e-2).settings.keys() - {"config"}
         for name in ("apt", "apt_log_gate", "apt_pruned")
     }
     always = {"lora_rank", "train_backbone", "shift_positions"}

@@ -42,7 +42,7 @@ def test_95_of_100_intervals_hold_a_difference_that_is_none(k, n, examples_sd, s
     for _ in range(600):
         difficulty = rng.normal(0, examples_sd, n)  # both methods see the same examples
         one, other = (accuracy(draws(rng, k, n, examples_sd, seeds_sd, difficulty)) for _ in range(2))
-        held.append(not difference_interval(one, other).sees_difference)
+        held.append(not difference_interval(one, other).excludes_zero)
     assert 0.925 <= np.mean(held) <= 0.995  # where only chance varies, a little wide
 
 
@@ -120,7 +120,7 @@ def test_what_is_detectable_is_detected_in_four_of_five_cases():
 def test_one_seed_has_no_interval():
     found = score_interval({11: [[1, 1], [0, 1]]})
     assert found.mean == 0.5 and np.isnan([found.low, found.high, found.detectable]).all()
-    assert not found.sees_difference
+    assert not found.excludes_zero
 
 
 def test_seeds_on_other_examples_are_refused():

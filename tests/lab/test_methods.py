@@ -2,14 +2,15 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import DynamicCache
 
 from apt_minimal import prefixes
-from apt_minimal.lab.experiments.lines import run_key
 from apt_minimal.lab.experiments.recordings import RESULTS
+from apt_minimal.lab.experiments.records import RunRecord
 from apt_minimal.lab.methods import (
     COLORS,
     LABELS,
@@ -242,8 +243,9 @@ def test_every_method_has_a_label_a_colour_and_a_marker_of_its_own():
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("*/*.jsonl")), ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_the_table_gives_every_recorded_run_the_key_that_its_predictions_carry(file):
     for text in file.read_text().splitlines():
-        line = json.loads(text)
-        spec = line["run"]
-        if spec["method"] not in UNTRAINED:
-            spec = spec | {"settings": method_recorded(spec["method"], spec["settings"]).settings}
-        assert line["predictions"] == f"{file.stem}/{spec['method']}-{run_key(spec)}.json.gz"
+        record = RunRecord.from_json(json.loads(text))
+        assert record.to_json() == json.loads(text)
+        spec = record.spec
+        if spec.method not in UNTRAINED:
+            spec = replace(spec, settings=method_recorded(spec.method, spec.settings).settings)
+        assert record.predictions == f"{file.stem}/{spec.method}-{spec.key}.json.gz"

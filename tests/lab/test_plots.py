@@ -6,9 +6,9 @@ import torch
 
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.intervals import score_interval
-from apt_minimal.lab.experiments.lines import write_line
 from apt_minimal.lab.experiments.plots import _ordered, plot_tasks, plot_training
 from apt_minimal.lab.experiments.recordings import load_recording
+from apt_minimal.lab.experiments.records import RunRecord, write_record
 from apt_minimal.lab.methods import COLORS, MARKERS, color, label, marker
 from apt_minimal.lab.read.gates import GateReading, plot_gates
 from apt_minimal.lab.style import smoothed
@@ -54,11 +54,11 @@ def test_the_gate_plot_shows_mean_and_spread():
 def recording(tmp_path):
     (tmp_path / "grid.toml").write_text(GRID)
     runs = all_runs(read_grid(tmp_path / "grid.toml"), [])[0]
-    runs = [run for run in runs if (run["task"], run["method"]) == ("mine", "apt")]
+    runs = [run for run in runs if (run.task, run.method) == ("mine", "apt")]
     for run, right in zip(runs, ([1, 1, 0, 0], [1, 1, 1, 0]), strict=True):
-        line = {"run": run, "metric": "accuracy", "dev": {"accuracy": sum(right) / 4}, "data_sha256": "1"}
+        record = RunRecord(run, "1", scores={"dev": {"accuracy": sum(right) / 4}})
         counts = {"dev": [[r, 1] for r in right]}
-        write_line(tmp_path / "grid" / "mine.jsonl", line, {"predictions": {}, "counts": counts})
+        write_record(tmp_path / "grid" / "mine.jsonl", record, {"predictions": {}, "counts": counts})
     return load_recording(tmp_path / "grid.toml")
 
 

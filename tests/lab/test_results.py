@@ -5,10 +5,9 @@ import pytest
 
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.intervals import difference_interval, score_interval
-from apt_minimal.lab.experiments.lines import main_score, run_key, write_line
 from apt_minimal.lab.experiments.plots import plot_scores
 from apt_minimal.lab.experiments.recordings import RESULTS, load_recording
-from apt_minimal.lab.experiments.runner import read_results
+from apt_minimal.lab.experiments.records import RunRecord, read_results, write_record
 from apt_minimal.lab.experiments.tables import (
     difference_table,
     finished_table,
@@ -44,22 +43,22 @@ def file(tmp_path):
     rng = np.random.default_rng(1)
     file = tmp_path / "grid.toml"
     file.write_text(GRID)
-    grid, lines = read_grid(file), []
+    grid, records = read_grid(file), []
     for purpose in ("search", "final"):  # the searches, then what they allow
-        for spec in all_runs(grid, lines)[0]:
-            if (spec["task"], spec["purpose"]) != ("mine", purpose) or spec["method"] not in RIGHT:
+        for spec in all_runs(grid, records)[0]:
+            if (spec.task, spec.purpose) != ("mine", purpose) or spec.method not in RIGHT:
                 continue
-            line = {"run": spec, "metric": "accuracy", "minutes": 2.0, "trained_parameters": 7, "data_sha256": "1"}
-            line["gates"] = {"alpha_spread": [[0.1, 0.2], [0.0, spec["seed"] / 10], [None, None]]}
+            gates = {"alpha_spread": [[0.1, 0.2], [0.0, spec.seed / 10], [None, None]]}
             splits = {"search": ("held_out",), "final": ("dev", "dev_best")}[purpose]
-            counts = {split: [[int(r), 1] for r in rng.random(200) < RIGHT[spec["method"]]] for split in splits}
+            counts = {split: [[int(r), 1] for r in rng.random(200) < RIGHT[spec.method]] for split in splits}
             if purpose == "search":
-                counts = {"held_out": [[int(spec["train"]["learning_rate"] == CHOSEN[spec["method"]]), 1]]}
-            line |= {split: {"accuracy": sum(r for r, _ in of) / len(of)} for split, of in counts.items()}
-            if (purpose, spec["method"], spec["seed"]) == ("final", "lora", 3):
-                line, counts = {"run": spec, "failed": "nan", "minutes": 1.0, "data_sha256": "1"}, {}
-            lines.append(line)
-            write_line(tmp_path / "grid" / "mine.jsonl", line, {"predictions": {}, "counts": counts})
+                counts = {"held_out": [[int(spec.learning_rate == CHOSEN[spec.method]), 1]]}
+            scores = {split: {"accuracy": sum(r for r, _ in of) / len(of)} for split, of in counts.items()}
+            record = RunRecord(spec, "1", 2.0, scores=scores, trained_parameters=7, gates=gates)
+            if (purpose, spec.method, spec.seed) == ("final", "lora", 3):
+                record, counts = RunRecord(spec, "1", 1.0, failed="nan"), {}
+            records.append(record)
+            write_record(tmp_path / "grid" / "mine.jsonl", record, {"predictions": {}, "counts": counts})
     return file
 
 
@@ -73,7 +72,7 @@ def test_scores_are_those_of_the_predictions_with_their_interval(file):
         [100 * expected.mean, 100 * expected.low, 100 * expected.high]
     )
     assert row["dev_best"] == pytest.approx(
-        np.mean([100 * line["dev_best"]["accuracy"] for line in recording.of("mine", "full", "apt")])
+        np.mean([100 * line.scores["dev_best"]["accuracy"] for line in recording.of("mine", "full", "apt")])
     )
     assert np.isnan(row["test"]) and row["alpha spread"] == pytest.approx((0.2 + 0.2 + 0.3) / 3)
     assert (row["rate"], row["edge"], row["seeds"]) == (2e-2, "", "3 of 3")
@@ -119,24 +118,19 @@ def few_shot_recording(folder):
     )
     grid = read_grid(file)
     scores = {0.1: [0.5, 0.75, 0.5], 0.3: [0.25, 1.0, 0.0]}
-    lines = []
+    records = []
     for _ in range(2):  # the searches, then what they allow
-        for spec in all_runs(grid, lines)[0]:
-            key, history = run_key(spec), scores[spec["train"]["learning_rate"]]
-            if key in [run_key(line["run"]) for line in lines] or spec["method"] == "apt" and spec["seed"] == 8:
+        for spec in all_runs(grid, records)[0]:
+            history = scores[spec.learning_rate]
+            if spec.key in [record.spec.key for record in records] or spec.method == "apt" and spec.seed == 8:
                 continue
-            line = {
-                "run": spec,
-                "metric": "accuracy",
-                "held_out": {"accuracy": max(history)},
-                "minutes": 1.0,
-                "data_sha256": "1",
-            }
+            found = {"held_out": {"accuracy": max(history)}}
             counts = {"held_out": [[round(4 * max(history)), 4]]}
-            if spec["purpose"] == "final":
-                line["dev"], counts["dev"] = {"accuracy": 0.5}, [[1, 1], [0, 1]]
-            lines.append(line | {"history": {"scores": history}, "trained_parameters": 3})
-            write_line(folder / "few" / "mine.jsonl", lines[-1], {"predictions": {}, "counts": counts})
+            if spec.purpose == "final":
+                found["dev"], counts["dev"] = {"accuracy": 0.5}, [[1, 1], [0, 1]]
+            how = {"history": {"scores": history}, "trained_parameters": 3}
+            records.append(RunRecord(spec, "1", 1.0, scores=found, **how))
+            write_record(folder / "few" / "mine.jsonl", records[-1], {"predictions": {}, "counts": counts})
     return load_recording(file)
 
 
@@ -206,7 +200,7 @@ def test_in_the_plain_setting_the_test_split_counts():
 
 def test_the_majority_beside_a_score_is_that_of_the_split_that_counts(file):
     recording = load_recording(file)
-    scores = [100 * main_score(line, "dev") for line in recording.of("mine", "full", "majority")]
+    scores = [100 * line.score("dev") for line in recording.of("mine", "full", "majority")]
     assert list(score_table(recording).loc["mine"]["majority"]) == pytest.approx([np.mean(scores)] * 4)
 
 
@@ -216,15 +210,14 @@ def test_runs_that_the_grid_no_longer_asks_for_are_left_out(file):
     after = load_recording(file)
     assert len(before.of("mine", "full", "apt")) == 3 and len(before.of("mine", "full", "apt", "search")) == 3
     assert after.of("mine", "full", "apt") == after.of("mine", "full", "apt", "search") == []
-    assert [line["run"]["seed"] for line in after.of("mine", "full", "majority")] == [1, 3]
+    assert [line.spec.seed for line in after.of("mine", "full", "majority")] == [1, 3]
 
 
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("*.toml")), ids=lambda file: file.stem)
 def test_recorded_lines_are_their_grids_and_complete(file):
     recording = load_recording(file)  # which scores every prediction file again
-    assert len(recording.lines) == len(read_results(recording.folder))  # all are runs that the grid asks for
-    for line in recording.lines:
-        assert {"metric", "data_sha256", "minutes", "versions", "commit", "device"} <= line.keys()
+    assert len(recording.records) == len(read_results(recording.folder))  # all are runs that the grid asks for
+    assert all(record.versions and record.commit and record.device for record in recording.records)
 
 
 def test_the_recordings_of_the_lessons_are_whole():
@@ -242,7 +235,7 @@ def test_the_score_plot_shows_seeds_and_the_interval_over_seeds_and_examples(fil
     assert marks.keys() == bars.keys() == set(names) - {"P-tuning v2"}
     assert [(text.get_text(), text.get_position()[1]) for text in axis.texts] == [("missing", 1)]
     lines = recording.of("mine", "full", "apt")
-    assert list(marks["APT"].get_xdata()) == pytest.approx([100 * main_score(line, "dev_best") for line in lines])
+    assert list(marks["APT"].get_xdata()) == pytest.approx([100 * line.score("dev_best") for line in lines])
     found = score_interval(recording.counts("mine", "full", "apt", "dev_best"))
     assert list(bars["APT"].get_xdata()) == pytest.approx([100 * found.low, 100 * found.high])
     assert plot_scores(recording, "mine").axes[0].get_xlabel() == "dev accuracy, per cent"

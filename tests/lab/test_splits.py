@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from apt_minimal.lab.data.protocol import cut
-from apt_minimal.lab.data.splits import few_shot, hold_out
+from apt_minimal.lab.data.splits import apply_setting, few_shot, hold_out
 
 CUTS = {"few_shot": lambda task, seed: few_shot(task, 4, seed), "hold_out": hold_out}
 SIZES = {"few_shot": (4, 4), "hold_out": (22, 2)}  # of 24 training examples
@@ -93,4 +92,4 @@ def test_too_few_to_hold_out(make_task):
 
 def test_the_plain_setting_needs_a_test_split(make_task):
     with pytest.raises(ValueError, match='"plain" reports the test split, and my_token has none'):
-        cut(replace(make_task(), test=[]), "plain", 1)
+        apply_setting(replace(make_task(), test=[]), "plain", 1)

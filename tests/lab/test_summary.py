@@ -27,7 +27,7 @@ def read(make_task, make_model):
         model = make_model(task, method)
         readings = Readings(model, task, task.validation)
         history = train(model, task, TrainConfig(**LATER), None, False, at_evaluation=readings.at_evaluation)
-        return model, task, readings.of_line(history.notes), history
+        return model, task, readings.of_record(history.notes), history
 
     return run
 
@@ -61,7 +61,7 @@ def test_gates_over_time_end_where_training_did(make_task, make_model):
         return readings.at_evaluation()
 
     history = train(model, task, TrainConfig(**LATER), None, False, at_evaluation=look)
-    over_time = readings.of_line(history.notes)["gates"]["over_time"]
+    over_time = readings.of_record(history.notes)["gates"]["over_time"]
     assert all(len(over_time[name]) == len(over_time[name][0]) == 3 for name in OVER_TIME)
     layers = {"alpha_mean": 0, "alpha_spread": 2, "scale": 2}
     seen = [[over_time[name][i][layer] for name, layer in layers.items()] for i in range(3)]
@@ -103,7 +103,7 @@ def test_beside_the_attention_there_is_one_gate_a_layer(read):
 def test_without_effects_there_are_the_gates_alone(make_task, make_model):
     task = make_task()
     readings = Readings(make_model(task), task, task.validation, effects=False)
-    assert readings.of_line([readings.at_evaluation()]).keys() == {"prefix_lengths", "gates"}
+    assert readings.of_record([readings.at_evaluation()]).keys() == {"prefix_lengths", "gates"}
 
 
 def test_of_many_examples_the_first_are_read(make_task, make_model):

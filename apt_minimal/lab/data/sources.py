@@ -41,6 +41,11 @@ def load_rows(name: str, source: str = "auto", data_dir: str | Path | None = Non
     raise FileNotFoundError(f"no rows for {name!r}; looked at {' and '.join(looked)}")
 
 
+def real_source(data_dir: str | Path | None) -> str:
+    """Name the source for an experiment: never "auto", which could take a sample that only looks like the task."""
+    return "folder" if data_dir or os.environ.get("APT_DATA") else "hub"
+
+
 def _from_folder(name: str, data_dir: str | Path | None, looked: list[str]) -> tuple[dict[str, list[Row]], str] | None:
     """Rows below the data folder, or at the path that the name is."""
     data_dir = data_dir or os.environ.get("APT_DATA")

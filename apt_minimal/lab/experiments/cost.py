@@ -18,7 +18,7 @@ import torch
 
 from apt_minimal.lab.data.backbones import embedded_backbone
 from apt_minimal.lab.data.tasks import Example, Task
-from apt_minimal.lab.experiments.run import peak_mib
+from apt_minimal.lab.experiments.machine import peak_mib
 from apt_minimal.lab.methods import load_model, method_named, prepare
 
 BATCH, WARM_UP = 16, 2

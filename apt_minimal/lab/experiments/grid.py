@@ -6,13 +6,15 @@ task, `[full.train]` and `[few_shot.train]` for settings with all of the data an
 """
 
 import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
 
-from apt_minimal.lab.data.protocol import chooser, shots
+from apt_minimal.lab.data.splits import num_shots, selection_split
 from apt_minimal.lab.experiments.grid_checks import TABLES, check_plan, check_tables
-from apt_minimal.lab.experiments.lines import main_score, run_key
+from apt_minimal.lab.experiments.records import RunRecord, RunSpec
 from apt_minimal.lab.methods import UNTRAINED, method_named
 from apt_minimal.lab.train.loop import TrainConfig
 
@@ -40,7 +42,7 @@ def read_grid(file: str | Path) -> dict:
     return grid
 
 
-def all_runs(grid: dict, lines: list[dict]) -> tuple[list[dict], int]:
+def all_runs(grid: dict, records: Sequence[RunRecord]) -> tuple[list[RunSpec], int]:
     """The runs that can be done by now, and how many the grid has in all.
 
     Setting by setting and task by task in the grid's order, and in each the searches first. A method's final runs can
@@ -48,7 +50,7 @@ def all_runs(grid: dict, lines: list[dict]) -> tuple[list[dict], int]:
 
     Args:
         grid: see `read_grid`.
-        lines: of all finished runs.
+        records: of all finished runs.
 
     Returns:
         The specifications of runs, finished ones included, and the number of all runs.
@@ -56,24 +58,24 @@ def all_runs(grid: dict, lines: list[dict]) -> tuple[list[dict], int]:
     possible, count = [], 0
     for setting in grid["settings"]:
         for task in grid["tasks"]:
-            here = [line for line in lines if (line["run"]["task"], line["run"]["setting"]) == (task, setting)]
+            here = [record for record in records if record.spec.cell[:2] == (task, setting)]
             searches, rates = _searches(grid, task, setting), chosen_rates(grid, task, setting, here)
             possible += searches + _finals(grid, task, setting, rates)
             count += len(searches) + len(grid["seeds"]) * len(methods_of(grid, task, setting))
     return possible, count
 
 
-def chosen_rates(grid: dict, task: str, setting: str, lines: list[dict]) -> dict[str, float]:
+def chosen_rates(grid: dict, task: str, setting: str, records: Sequence[RunRecord]) -> dict[str, float]:
     """Each method's learning rate, where it needs no search or its search is complete.
 
     Among several the best mean score wins, over the search's seeds, on what is held out; of equals the lowest rate.
     A run that diverged counts as a score below all others.
     """
     plan, rates = _plan(grid, task, setting), {}
-    searches, found = _searches(grid, task, setting), {run_key(line["run"]): line for line in lines}
+    searches, found = _searches(grid, task, setting), {record.spec.key: record for record in records}
     for method, tried in plan["methods"].items():
-        wanted = [spec for spec in searches if spec["method"] == method]
-        done = [found[run_key(spec)] for spec in wanted if run_key(spec) in found]
+        wanted = [spec.key for spec in searches if spec.method == method]
+        done = [found[key] for key in wanted if key in found]
         if method not in UNTRAINED and len(done) == len(wanted):
             rates[method] = best_rate(done) if wanted else tried[0]
     return rates
@@ -84,12 +86,12 @@ def methods_of(grid: dict, task: str, setting: str) -> dict[str, list[float]]:
     return _plan(grid, task, setting)["methods"]
 
 
-def best_rate(lines: list[dict]) -> float:
+def best_rate(records: Sequence[RunRecord]) -> float:
     """The learning rate with the best mean score among a method's search runs; the lowest of equals."""
     scores = {}
-    for line in lines:
-        score = -1.0 if "failed" in line else main_score(line, chooser(line["run"]["setting"]))
-        scores.setdefault(line["run"]["train"]["learning_rate"], []).append(score)
+    for record in records:
+        score = -1.0 if record.failed else record.score(selection_split(record.spec.setting))
+        scores.setdefault(record.spec.learning_rate, []).append(score)
     return max(sorted(scores), key=lambda rate: sum(scores[rate]) / len(scores[rate]))
 
 
@@ -102,26 +104,26 @@ def at_edge(rates: list[float], rate: float) -> str:
 
 def _plan(grid: dict, task: str, setting: str) -> dict:
     """What holds for one task in one setting: general tables, overridden by the task's, then by the setting's."""
-    tables = [grid, grid["tasks"][task], grid["few_shot" if shots(setting) else "full"]]
+    tables = [grid, grid["tasks"][task], grid["few_shot" if num_shots(setting) else "full"]]
     plan = {"prefix_length": [table["prefix_length"] for table in tables if "prefix_length" in table][-1]}
     for name in TABLES:
         plan[name] = {}
         for table in tables:
-            plan[name] = _over(plan[name], table.get(name, {}))
+            plan[name] = _overridden(plan[name], table.get(name, {}))
     return plan
 
 
-def _over(below: dict, above: dict) -> dict:
+def _overridden(base: dict, override: dict) -> dict:
     """One table put over another; steps and epochs say the same thing, so either replaces both."""
-    if above.keys() & {"epochs", "max_steps"}:
-        below = {key: value for key, value in below.items() if key not in ("epochs", "max_steps")}
-    return below | above
+    if override.keys() & {"epochs", "max_steps"}:
+        base = {key: value for key, value in base.items() if key not in ("epochs", "max_steps")}
+    return base | override
 
 
-def _searches(grid: dict, task: str, setting: str) -> list[dict]:
+def _searches(grid: dict, task: str, setting: str) -> list[RunSpec]:
     plan = _plan(grid, task, setting)
     shorter = {key: value for key, value in plan["search"].items() if key != "seeds"}
-    plan["train"] = _over(plan["train"], shorter)
+    plan["train"] = _overridden(plan["train"], shorter)
     return [
         _spec(grid, plan, task, setting, method, "search", seed, rate)
         for method, rates in plan["methods"].items()
@@ -131,7 +133,7 @@ def _searches(grid: dict, task: str, setting: str) -> list[dict]:
     ]
 
 
-def _finals(grid: dict, task: str, setting: str, rates: dict[str, float]) -> list[dict]:
+def _finals(grid: dict, task: str, setting: str, rates: dict[str, float]) -> list[RunSpec]:
     plan = _plan(grid, task, setting)
     return [
         _spec(grid, plan, task, setting, method, "final", seed, rates.get(method))
@@ -141,9 +143,9 @@ def _finals(grid: dict, task: str, setting: str, rates: dict[str, float]) -> lis
     ]
 
 
-def _spec(grid: dict, plan: dict, task: str, setting: str, method: str, purpose: str, seed: int, rate) -> dict:
-    """Everything that one run is specified by, in a form that JSON gives back unchanged."""
-    spec = {"task": task, "setting": setting, "method": method, "purpose": purpose, "seed": seed}
+def _spec(grid: dict, plan: dict, task: str, setting: str, method: str, purpose: str, seed: int, rate) -> RunSpec:
+    """Specify one run, in a form that JSON gives back unchanged."""
+    spec = RunSpec(task, setting, method, purpose, seed)
     if method in UNTRAINED:
         return spec
     how = plan["train"] | {"learning_rate": rate, "seed": seed}
@@ -153,7 +155,8 @@ def _spec(grid: dict, plan: dict, task: str, setting: str, method: str, purpose:
     else:  # how many steps that are is known when the data is
         how = vars(TrainConfig(**{"evaluations": epochs, "max_steps": epochs} | how))
         how = {"epochs": epochs} | {key: value for key, value in how.items() if key != "max_steps"}
-    return spec | {"backbone": grid["backbone"], "settings": _settings(method, plan["prefix_length"]), "train": how}
+    settings = _settings(method, plan["prefix_length"])
+    return replace(spec, backbone=grid["backbone"], settings=settings, train=how)
 
 
 @cache  # a large grid asks for the same few thousands of times, after every run

@@ -45,7 +45,7 @@ class Interval:
     detectable: float
 
     @property
-    def sees_difference(self) -> bool:
+    def excludes_zero(self) -> bool:
         """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
 

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from apt_minimal.lab.data.protocol import counted
+from apt_minimal.lab.data.splits import reported_split
 from apt_minimal.lab.experiments.grid import methods_of
 from apt_minimal.lab.experiments.intervals import Counts, score_interval
 from apt_minimal.lab.experiments.recordings import Recording
@@ -45,12 +45,12 @@ def plot_scores(recording: Recording, task: str, setting: str = "full", split: s
 
     The split is the one that counts in the setting, unless another is named. Methods whose runs are missing say so.
     """
-    split, asked = split or counted(setting), methods_of(recording.grid, task, setting)
+    split, asked = split or reported_split(setting), methods_of(recording.grid, task, setting)
     methods = _ordered(asked)
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7, 0.42 * len(methods) + 0.9))
         _draw_scores(axis, methods, {method: recording.counts(task, setting, method, split) for method in methods})
-        metric = next((line["metric"] for line in recording.lines if line["run"]["task"] == task), "score")
+        metric = next((record.metric for record in recording.records if record.spec.task == task), "score")
         axis.set_xlabel(f"{split} {metric.replace('f1', 'F1')}, per cent")
     plt.close(figure)  # shown once, as a cell's value
     return figure
@@ -60,7 +60,7 @@ def plot_tasks(recording: Recording, hurdles: Mapping[str, float], setting: str 
     """`plot_scores` for several tasks, one panel each, without the majority label.
 
     Args:
-        recording: a grid's lines; methods of which no run is finished are left out.
+        recording: a grid's records; methods of which no run is finished are left out.
         hurdles: the tasks, each with the score that must be beaten, in per cent; a dashed line.
         setting: of the runs.
     """
@@ -72,13 +72,13 @@ def plot_tasks(recording: Recording, hurdles: Mapping[str, float], setting: str 
         size = (9, rows * (0.3 * len(methods) + 0.8) + 0.3)
         figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
         for axis, (task, hurdle) in zip(axes.flat, hurdles.items(), strict=False):
-            counts = {method: recording.counts(task, setting, method, counted(setting)) for method in methods}
+            counts = {method: recording.counts(task, setting, method, reported_split(setting)) for method in methods}
             _draw_scores(axis, methods, counts)
             axis.axvline(hurdle, color="#666666", ls="--", lw=1.2)
             axis.set_title(f"{task} (dashed: {hurdle:.1f})", fontsize=10)
         for axis in axes.flat[len(hurdles) :]:
             axis.remove()
-        figure.supxlabel(f"{counted(setting)} score, per cent", fontsize=10)
+        figure.supxlabel(f"{reported_split(setting)} score, per cent", fontsize=10)
     plt.close(figure)  # shown once, as a cell's value
     return figure
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from apt_minimal.lab.data.backbones import BASE, find_backbone
-from apt_minimal.lab.data.protocol import cut
-from apt_minimal.lab.data.sources import SPLITS
+from apt_minimal.lab.data.sources import SPLITS, real_source
+from apt_minimal.lab.data.splits import apply_setting
 from apt_minimal.lab.data.tasks import Example, Task, load_reshaped
-from apt_minimal.lab.experiments.run import source
+from apt_minimal.lab.experiments.records import RunRecord, RunSpec
 from apt_minimal.lab.train.checkpoint import rows_sha256
 
 
@@ -30,30 +30,32 @@ def check_backbone(backbone: str) -> None:
         ) from None
 
 
-def impossible(specs: Sequence[dict], lines: Sequence[dict], data_dir: str | None) -> dict[tuple[str, str], Exception]:
-    """Which tasks and settings can't be run on the data that is there, and why.
+def unrunnable(
+    specs: Sequence[RunSpec], records: Sequence[RunRecord], data_dir: str | None
+) -> dict[tuple[str, str], Exception]:
+    """Say which tasks and settings can't be run on the data, and why.
 
     Args:
         specs: the open runs.
-        lines: of the finished runs, which must have been made with the same data.
+        records: of the finished runs, which must have been made with the same data.
         data_dir: as in `load_task`.
     """
     found = {}
-    for name in dict.fromkeys(spec["task"] for spec in specs):
+    for name in dict.fromkeys(spec.task for spec in specs):
         seeds = {}
         for spec in specs:
-            if spec["task"] == name:
-                seeds.setdefault(spec["setting"], set()).add(spec["seed"])
+            if spec.task == name:
+                seeds.setdefault(spec.setting, set()).add(spec.seed)
         try:
             task = _without_inputs(name, data_dir)
-            _check_same(task, [line for line in lines if line["run"]["task"] == name])
+            _check_same(task, [record for record in records if record.spec.task == name])
         except (ValueError, OSError) as error:
             found |= {(name, setting): error for setting in seeds}
             continue
         for setting, drawn_with in seeds.items():
             try:
                 for seed in drawn_with:
-                    cut(task, setting, seed)
+                    apply_setting(task, setting, seed)
             except ValueError as error:
                 found[name, setting] = error
     return found
@@ -61,17 +63,17 @@ def impossible(specs: Sequence[dict], lines: Sequence[dict], data_dir: str | Non
 
 def _without_inputs(name: str, data_dir: str | None) -> Task:
     """A task that can be cut, but not trained on: nothing is encoded."""
-    name, rows, where = load_reshaped(name, source(data_dir), data_dir)
+    name, rows, where = load_reshaped(name, real_source(data_dir), data_dir)
     examples = {split: [Example(row, [], row.get("label")) for row in rows[split]] for split in SPLITS}
     return Task(name, rows["train"][0]["kind"], [], **examples, source=where, metric="")
 
 
-def _check_same(task: Task, lines: list[dict]) -> None:
+def _check_same(task: Task, records: Sequence[RunRecord]) -> None:
     """See whether finished runs were made with these rows."""
     now = rows_sha256(task.train, task.validation, task.test)
-    if others := [line for line in lines if line["data_sha256"] != now]:
+    if others := [record for record in records if record.data_sha256 != now]:
         raise ValueError(
             f"{task.source} is not what {len(others)} finished runs of {task.name} were made with: its rows have the "
-            f"SHA-256 {now[:12]}…, theirs had {others[0]['data_sha256'][:12]}…. Bring the rows back, give the grid "
+            f"SHA-256 {now[:12]}…, theirs had {others[0].data_sha256[:12]}…. Bring the rows back, give the grid "
             f"another name, or delete its {task.name}.jsonl to begin anew"
         )

@@ -1,4 +1,4 @@
-"""Recordings: grids with their finished runs, as they lie in docs/results or in a folder of one's own."""
+"""Recordings: grids with the records of their finished runs, in docs/results or in a folder of one's own."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,8 +6,7 @@ from pathlib import Path
 
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.intervals import Counts
-from apt_minimal.lab.experiments.lines import main_score, read_predictions, run_key
-from apt_minimal.lab.experiments.runner import read_results
+from apt_minimal.lab.experiments.records import RunRecord, read_predictions, read_results
 
 # Recorded runs lie in the repository, beside the package; a copy installed without it has none.
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
@@ -19,70 +18,69 @@ class Recording:
 
     Attributes:
         grid: what was to be run, see `grid`.
-        folder: where the lines lie.
-        lines: one a finished run.
+        folder: where the records lie.
+        records: one for each finished run.
     """
 
     grid: dict
     folder: Path
-    lines: list[dict]
+    records: list[RunRecord]
 
-    def of(self, task: str, setting: str, method: str, purpose: str = "final") -> list[dict]:
-        """The lines of one cell, without those that diverged, by seed."""
+    def of(self, task: str, setting: str, method: str, purpose: str = "final") -> list[RunRecord]:
+        """The records of one cell, without those that diverged, by seed."""
         wanted = (task, setting, method, purpose)
-        found = [line for line in self.lines if "failed" not in line and cell_of(line["run"]) == wanted]
-        return sorted(found, key=lambda line: line["run"]["seed"])
+        found = [record for record in self.records if not record.failed and record.spec.cell == wanted]
+        return sorted(found, key=lambda record: record.spec.seed)
 
     def counts(self, task: str, setting: str, method: str, split: str) -> Counts:
         """By seed, what each example adds to the score (see `example_counts`)."""
-        lines = [line for line in self.of(task, setting, method) if split in line]
-        files = [read_predictions(self.folder / f"{task}.jsonl", line) for line in lines]
-        return {line["run"]["seed"]: file["counts"][split] for line, file in zip(lines, files, strict=True)}
+        records = [record for record in self.of(task, setting, method) if split in record.scores]
+        return {record.spec.seed: self.predictions(record)["counts"][split] for record in records}
+
+    def predictions(self, record: RunRecord) -> dict:
+        """What was predicted in a run: see `read_predictions`."""
+        return read_predictions(self.folder / f"{record.spec.task}.jsonl", record)
 
 
 def load_recording(name: str | Path) -> Recording:
     """A grid of docs/results by name, or any by its file, with those of its runs that are finished by now.
 
-    Lines of runs that it doesn't ask for (any more, after a change) are left out.
+    Records of runs that it doesn't ask for (any more, after a change) are left out.
 
     Raises:
         FileNotFoundError: no such grid.
-        ValueError: a line's score is not what its prediction file gives, or a task's lines were made with different
+        ValueError: a record's score is not what its prediction file gives, or a task's records were made with different
             data; the message names them.
     """
     file = Path(name) if Path(name).suffix == ".toml" else RESULTS / f"{name}.toml"
     if not file.is_file():
         raise FileNotFoundError(f"there is no {file}; recorded grids lie in the repository's docs/results")
     folder = file.with_suffix("")
-    grid, lines = read_grid(file), read_results(folder)
-    asked = {run_key(spec) for spec in all_runs(grid, lines)[0]}
-    lines = [line for line in lines if run_key(line["run"]) in asked]
-    for line in lines:
-        _check(line, read_predictions(folder / f"{line['run']['task']}.jsonl", line)["counts"])
-    _check_same_data(lines, folder)
-    return Recording(grid, folder, lines)
+    grid, records = read_grid(file), read_results(folder)
+    asked = {spec.key for spec in all_runs(grid, records)[0]}
+    recording = Recording(grid, folder, [record for record in records if record.spec.key in asked])
+    for record in recording.records:
+        _check(record, recording.predictions(record)["counts"])
+    _check_same_data(recording)
+    return recording
 
 
-def cell_of(run: dict) -> tuple[str, str, str, str]:
-    """What a run belongs to: its task, setting, method and purpose."""
-    return run["task"], run["setting"], run["method"], run["purpose"]
-
-
-def _check_same_data(lines: list[dict], folder: Path) -> None:
+def _check_same_data(recording: Recording) -> None:
     made_with = {}
-    for line in lines:
-        made_with.setdefault(line["run"]["task"], Counter())[line["data_sha256"][:12]] += 1
+    for record in recording.records:
+        made_with.setdefault(record.spec.task, Counter())[record.data_sha256[:12]] += 1
     for task, hashes in made_with.items():
         if len(hashes) > 1:
             found = ", ".join(f"{count} with {sha256}…" for sha256, count in hashes.items())
-            raise ValueError(f"lines in {folder / task}.jsonl were made with different data (SHA-256: {found})")
+            file = recording.folder / f"{task}.jsonl"
+            raise ValueError(f"lines in {file} were made with different data (SHA-256: {found})")
 
 
-def _check(line: dict, counts: dict[str, list]) -> None:
+def _check(record: RunRecord, counts: dict[str, list]) -> None:
     for split, of_examples in counts.items():
         right, all_ = map(sum, zip(*of_examples, strict=True))
-        if abs(right / max(all_, 1) - main_score(line, split)) > 1e-9:
+        if abs(right / max(all_, 1) - record.score(split)) > 1e-9:
             raise ValueError(
-                f"{line['predictions']} gives a {split} score of {right / max(all_, 1):.4f}, "
-                f"the line says {main_score(line, split):.4f}"
+                f"{record.predictions} gives a {split} score of {right / max(all_, 1):.4f}, "
+                f"the line says {record.score(split):.4f}"
             )

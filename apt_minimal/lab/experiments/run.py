@@ -1,24 +1,23 @@
-"""One run of a grid: prepare, train, predict, score, and what of it goes into the run's line."""
+"""One run of a grid: prepare, train, predict, score, and make its record."""
 
 import math
-import os
-import platform
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from apt_minimal.adapter import fingerprint
 from apt_minimal.lab.data.backbones import find_backbone
-from apt_minimal.lab.data.protocol import chooser, cut
-from apt_minimal.lab.data.tasks import Task, load_task
-from apt_minimal.lab.experiments.lines import example_counts
+from apt_minimal.lab.data.entities import entities
+from apt_minimal.lab.data.sources import real_source
+from apt_minimal.lab.data.splits import apply_setting, selection_split
+from apt_minimal.lab.data.tasks import Example, Task, load_task
+from apt_minimal.lab.experiments.machine import described, repeatable
+from apt_minimal.lab.experiments.records import RunRecord, RunSpec
 from apt_minimal.lab.methods import UNTRAINED, Method, load_model, method_recorded, prepare
 from apt_minimal.lab.read.readings import Readings, rounded
 from apt_minimal.lab.train.batches import predict
@@ -28,7 +27,7 @@ from apt_minimal.lab.train.loop import History, TrainConfig, train
 CHECKPOINT_SECONDS = 120  # at evaluations, and at most so often: short runs write no checkpoint at all
 
 
-def run(spec: dict, task: Task, device: str = "cpu", backbone=None, checkpoint=None) -> tuple[dict, dict]:
+def run(spec: RunSpec, task: Task, device: str = "cpu", backbone=None, checkpoint=None) -> tuple[dict, dict]:
     """Do one run: prepare, train, predict, score.
 
     From one training with full data come both rules of selection: "dev" is read once, at the epoch that the held-out
@@ -42,43 +41,43 @@ def run(spec: dict, task: Task, device: str = "cpu", backbone=None, checkpoint=N
         checkpoint: a file to continue from after an interruption.
 
     Returns:
-        What was found, as it goes into the run's line, and "predictions" and "counts" by split.
+        What was found, as arguments of `RunRecord`, and "predictions" and "counts" by split.
     """
-    setting, final = spec["setting"], spec["purpose"] == "final"
-    task, splits = cut(task, setting, spec["seed"])
+    setting, final = spec.setting, spec.purpose == "final"
+    task, splits = apply_setting(task, setting, spec.seed)
     if not final:
-        splits = {chooser(setting): splits[chooser(setting)]}
-    if spec["method"] in UNTRAINED:
+        splits = {selection_split(setting): splits[selection_split(setting)]}
+    if spec.method in UNTRAINED:
         found = {}
-        predictions = {split: UNTRAINED[spec["method"]](task, examples) for split, examples in splits.items()}
+        predictions = {split: UNTRAINED[spec.method](task, examples) for split, examples in splits.items()}
         if final and setting != "plain":  # there is only one state to choose from
             predictions["dev_best"] = predictions["dev"]
     else:
         watch = splits["dev"] if setting == "full" and final else ()
-        found, predictions = _trained(spec, task, splits, watch, device, backbone, checkpoint)
+        found, predictions = _train_and_predict(spec, task, splits, watch, device, backbone, checkpoint)
     examples = {"dev_best": splits.get("dev")} | splits  # "dev_best" is another state's score of the same examples
-    scores = {split: task.score(made, examples[split]) for split, made in predictions.items()}
+    found["scores"] = {split: task.score(made, examples[split]) for split, made in predictions.items()}
     counts = {split: example_counts(task, made, examples[split]) for split, made in predictions.items()}
-    return scores | found, {"predictions": predictions, "counts": counts}
+    return found, {"predictions": predictions, "counts": counts}
 
 
-def _trained(spec, task, splits, watch, device, backbone, checkpoint) -> tuple[dict, dict]:
+def _train_and_predict(spec, task, splits, watch, device, backbone, checkpoint) -> tuple[dict, dict]:
     """Train and predict; what is found beside the scores, and the predictions by split."""
-    torch.manual_seed(spec["seed"])
-    backbone = find_backbone(backbone or spec["backbone"])
-    model, method = load_model(task, backbone), method_recorded(spec["method"], spec["settings"])
+    torch.manual_seed(spec.seed)
+    model = load_model(task, find_backbone(backbone or spec.backbone))
+    method = method_recorded(spec.method, spec.settings)
     found = {"backbone_sha256": fingerprint(model)}
     model = prepare(model, method).to(device)
     found["trained_parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    config = train_config(spec["train"], len(task.train))
+    config = train_config(spec.train, len(task.train))
     found["resumed"] = checkpoint is not None and Path(checkpoint).exists()
-    readings = Readings(model, task, splits.get("dev", task.validation), effects=spec["purpose"] == "final")
+    readings = Readings(model, task, splits.get("dev", task.validation), effects=spec.purpose == "final")
     history = _train(model, method, task, config, checkpoint, watch, readings.at_evaluation)
     found["history"] = _history(history)
     predictions = {split: predict(model, task, examples, bf16=config.bf16) for split, examples in splits.items()}
     if watch:
         predictions["dev_best"] = history.watched_predictions
-    return found | readings.of_line(history.notes), predictions
+    return found | readings.of_record(history.notes), predictions
 
 
 def _train(model, method: Method, task, config, checkpoint, watch, at_evaluation) -> History:
@@ -89,7 +88,7 @@ def _train(model, method: Method, task, config, checkpoint, watch, at_evaluation
 
 
 def train_config(settings: dict, examples: int) -> TrainConfig:
-    """How to train, from what a line holds of it; epochs become steps for so many examples."""
+    """How to train, from what a run's specification holds of it; epochs become steps for so many examples."""
     settings = dict(settings)
     if epochs := settings.pop("epochs", None):
         settings["max_steps"] = epochs * math.ceil(examples / settings["batch_size"])
@@ -97,7 +96,7 @@ def train_config(settings: dict, examples: int) -> TrainConfig:
 
 
 def _history(history: History, longest: int = 300) -> dict:
-    """A history as it goes into a line: the loss in at most `longest` means over as many steps each."""
+    """A history as it is recorded: the loss in at most `longest` means over as many steps each."""
     every = math.ceil(len(history.loss) / longest)
     parts = [history.loss[i : i + every] for i in range(0, len(history.loss), every)]
     means = [sum(part) / len(part) for part in parts]
@@ -111,16 +110,28 @@ def load(name: str, backbone: str, data_dir: str | None) -> Task:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(find_backbone(backbone))
-    return load_task(name, tokenizer, source=source(data_dir), data_dir=data_dir)
+    return load_task(name, tokenizer, source=real_source(data_dir), data_dir=data_dir)
 
 
-def source(data_dir: str | None) -> str:
-    """Where rows come from: never "auto", which would fall back on a sample that only looks like the task."""
-    return "folder" if data_dir or os.environ.get("APT_DATA") else "hub"
+def example_counts(task: Task, predictions: Sequence, examples: Sequence[Example]) -> list[list[int]]:
+    """For each example a numerator and a denominator; the task's score is the ratio of their sums.
+
+    Accuracy: whether it is right, and 1. Entity F1: twice the entities that are right, and how many there are and are
+    predicted. That is all an interval needs, and it holds none of the data.
+    """
+    if task.kind != "token":
+        return [[int(p == example.label), 1] for p, example in zip(predictions, examples, strict=True)]
+    counts = []
+    for tags, example in zip(predictions, examples, strict=True):
+        gold, guessed = set(entities(example.row["ner_tags"])), set(entities([task.labels[tag] for tag in tags]))
+        counts.append([2 * len(gold & guessed), len(gold) + len(guessed)])
+    return counts
 
 
-def finished_line(spec: dict, data_dir: str | None, device: str, backbone: str, checkpoint=None) -> tuple[dict, dict]:
-    """Do a run and make its line: all that is needed to do it again, all that was found, and what it took.
+def finished_record(
+    spec: RunSpec, data_dir: str | None, device: str, backbone: str, checkpoint=None
+) -> tuple[RunRecord, dict]:
+    """Do a run and make its record.
 
     Args:
         spec, device, checkpoint: as in `run`.
@@ -128,66 +139,19 @@ def finished_line(spec: dict, data_dir: str | None, device: str, backbone: str, 
         backbone: the grid's, or where it lies on this machine.
 
     Returns:
-        The line, and "predictions" and "counts" by split. A training that diverged is a result too: its line has
+        The record, and "predictions" and "counts" by split. A training that diverged is a result too: its record has
         "failed" in place of scores.
     """
     started, gpu = time.perf_counter(), device == "cuda"
     if gpu:
         torch.cuda.reset_peak_memory_stats()
-    task = load(spec["task"], backbone, data_dir)
-    elsewhere = None if backbone == spec.get("backbone") else backbone
+    task = load(spec.task, backbone, data_dir)
+    elsewhere = None if backbone == spec.backbone else backbone
     try:
         with repeatable() if gpu else nullcontext():
             found, files = run(spec, task, device, elsewhere, checkpoint)
     except FloatingPointError as error:
         found, files = {"failed": str(error)}, {"predictions": {}, "counts": {}}
-    line = {
-        "run": spec,
-        "metric": task.metric,
-        **found,
-        "data_sha256": rows_sha256(task.train, task.validation, task.test),
-        "minutes": round((time.perf_counter() - started) / 60, 2),
-        "peak_mib": round(torch.cuda.max_memory_allocated() / 2**20) if gpu else peak_mib(),
-        "device": torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} thread(s)",
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in ("torch", "transformers", "peft")},
-        "commit": commit(),
-    }
-    return line, files
-
-
-@contextmanager
-def repeatable() -> Iterator[None]:
-    """Let a GPU compute the same numbers every time while the context is open; else attention's gradients differ."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it; read when cuBLAS starts
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # for finding bugs, and costs time
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.utils.deterministic.fill_uninitialized_memory = before[1]
-
-
-def commit() -> str:
-    """The commit of this code, with "-dirty" behind it where the code was changed since; "unknown" without git."""
-    try:
-        git = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True}
-        name = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **git)
-        changed = subprocess.run(["git", "status", "--porcelain", "."], **git)
-    except FileNotFoundError:
-        return "unknown"
-    if name.returncode:
-        return "unknown"
-    return name.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
-
-
-def peak_mib() -> int | None:
-    """Peak memory of this process; None where Linux is not there.
-
-    Not by getrusage, whose maximum a process takes over from the one that started it.
-    """
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), None)
+    rows = rows_sha256(task.train, task.validation, task.test)
+    minutes = round((time.perf_counter() - started) / 60, 2)
+    return RunRecord(spec, rows, minutes, task.metric, **found, **described(gpu)), files

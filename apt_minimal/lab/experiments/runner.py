@@ -1,4 +1,4 @@
-"""Do every run of a grid that is not done yet: in parallel, resumable, one JSON line for each finished run.
+"""Do every run of a grid that is not done yet: in parallel, resumable, one JSON line per finished run.
 
     python -m apt_minimal.lab.experiments.runner docs/results/minilm_cpu.toml --data-dir DATA --jobs 2
 
@@ -21,9 +21,9 @@ import torch
 from tqdm import tqdm
 
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
-from apt_minimal.lab.experiments.lines import claim, read_lines, run_key, write_line
-from apt_minimal.lab.experiments.preflight import check_backbone, impossible
-from apt_minimal.lab.experiments.run import finished_line
+from apt_minimal.lab.experiments.preflight import check_backbone, unrunnable
+from apt_minimal.lab.experiments.records import RunRecord, RunSpec, claim, read_records, write_record
+from apt_minimal.lab.experiments.run import finished_record
 
 # tqdm's own guess of the time left takes all runs to be alike; ours is in the postfix
 BAR = "{desc}: {n_fmt}/{total_fmt} runs |{bar}| {elapsed}{postfix}"
@@ -59,68 +59,63 @@ def run_grid(
             failed[f"all runs of {task}, {setting}"] = error
         pool = pools.enter_context(_pool(jobs, device))
         while True:
-            lines = _read_grown(folder, known)
-            done = {run_key(line["run"]) for line in lines}
-            possible, bar.total = all_runs(grid, lines)
-            taken = done | started
-            open_ = [spec for spec in possible if (spec["task"], spec["setting"]) not in left_out]
-            open_ = [spec for spec in open_ if run_key(spec) not in taken]
-            for spec in open_[: jobs - len(running)]:
-                started.add(run_key(spec))
+            records = _read_grown(folder, known)
+            done = {record.spec.key for record in records}
+            possible, bar.total = all_runs(grid, records)
+            pending = [spec for spec in possible if spec.cell[:2] not in left_out and spec.key not in done | started]
+            for spec in pending[: jobs - len(running)]:
+                started.add(spec.key)
                 try:
                     future = pool.submit(work, spec, *how)
                 except BrokenProcessPool:  # a process that is killed, for want of memory say, takes its pool with it
                     pool = pools.enter_context(_pool(jobs, device))
                     future = pool.submit(work, spec, *how)
                 running[future] = spec
-            _show(bar, lines, possible, done, jobs)
+            _show(bar, records, possible, done, jobs)
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 spec = running.pop(future)
                 if future.exception() is not None:
-                    failed[f"the run {', '.join(_like(spec))}, seed {spec['seed']}"] = future.exception()
+                    failed[f"the run {', '.join(spec.cell)}, seed {spec.seed}"] = future.exception()
         if not failed and bar.n < bar.total:
             bar.write("the other runs are being done by another process")
     if failed:  # all others are written by now
-        raise _named(failed)
+        raise _with_notes(failed)
 
 
-def work(spec: dict, folder: Path, data_dir: str | None, device: str, backbone: str) -> None:
+def work(spec: RunSpec, folder: Path, data_dir: str | None, device: str, backbone: str) -> None:
     """Do one run in a process of the pool and write it down, unless it is done or another process is at it."""
-    results, place = folder / f"{spec['task']}.jsonl", folder / "running" / run_key(spec)
+    results, place = folder / f"{spec.task}.jsonl", folder / "running" / spec.key
     with claim(place.with_suffix(".lock")) as ours:
-        if not ours or run_key(spec) in {run_key(line["run"]) for line in read_lines(results)}:
+        if not ours or spec.key in {record.spec.key for record in read_records(results)}:
             return
-        line, predictions = finished_line(spec, data_dir, device, backbone, place.with_suffix(".pt"))
-        write_line(results, line, predictions)
+        record, predictions = finished_record(spec, data_dir, device, backbone, place.with_suffix(".pt"))
+        write_record(results, record, predictions)
         place.with_suffix(".pt").unlink(missing_ok=True)  # a training that diverged leaves one
 
 
-def read_results(folder: str | Path) -> list[dict]:
-    """The finished runs of a grid, task by task."""
-    return [line for file in sorted(Path(folder).glob("*.jsonl")) for line in read_lines(file)]
-
-
-def _read_grown(folder: Path, known: dict[Path, tuple[int, list[dict]]]) -> list[dict]:
-    """As `read_results`, but of the files only those are read that have grown since; `known` remembers the others."""
+def _read_grown(folder: Path, known: dict[Path, tuple[int, list[RunRecord]]]) -> list[RunRecord]:
+    """Like `read_results`, but reread only files that have grown; `known` caches the rest."""
     for file in folder.glob("*.jsonl"):
         size = file.stat().st_size
         if file not in known or known[file][0] != size:
-            known[file] = size, read_lines(file)
-    return [line for _, lines in known.values() for line in lines]
+            known[file] = size, read_records(file)
+    return [record for _, records in known.values() for record in records]
 
 
-def _left_out(grid: dict, lines: list[dict], data_dir: str | None, backbone: str) -> dict[tuple[str, str], Exception]:
-    """What can't be run on the data that is there, and why (see `impossible`); nothing is read if all runs are done."""
-    done = {run_key(line["run"]) for line in lines}
-    open_ = [spec for spec in all_runs(grid, lines)[0] if run_key(spec) not in done]
-    if open_:
+def _left_out(
+    grid: dict, records: list[RunRecord], data_dir: str | None, backbone: str
+) -> dict[tuple[str, str], Exception]:
+    """Say what can't be run on the data, and why (see `unrunnable`); nothing is read if all runs are done."""
+    done = {record.spec.key for record in records}
+    pending = [spec for spec in all_runs(grid, records)[0] if spec.key not in done]
+    if pending:
         check_backbone(backbone)
-    return impossible(open_, lines, data_dir)
+    return unrunnable(pending, records, data_dir)
 
 
-def _named(failed: dict[str, BaseException]) -> BaseException:
+def _with_notes(failed: dict[str, BaseException]) -> BaseException:
     """The first of some errors, with a note for each of them."""
     error = next(iter(failed.values()))
     for what, each in failed.items():
@@ -148,32 +143,28 @@ def _start_worker(cores: int) -> None:
     threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
-def _show(bar: tqdm, lines: list[dict], possible: list[dict], done: set, jobs: int) -> None:
+def _show(bar: tqdm, records: list[RunRecord], possible: list[RunSpec], done: set[str], jobs: int) -> None:
     """Show how many runs are done and how long the others will take, as far as runs like them tell."""
-    bar.n = sum(run_key(spec) in done for spec in possible)
-    left = minutes_left(lines, [spec for spec in possible if run_key(spec) not in done], bar.total - bar.n) / jobs
-    bar.set_postfix_str(f"about {int(left // 60)} h {int(left % 60)} min left" if lines else "")
+    bar.n = sum(spec.key in done for spec in possible)
+    left = minutes_left(records, [spec for spec in possible if spec.key not in done], bar.total - bar.n) / jobs
+    bar.set_postfix_str(f"about {int(left // 60)} h {int(left % 60)} min left" if records else "")
 
 
-def minutes_left(lines: list[dict], open_: list[dict], count: int) -> float:
+def minutes_left(records: list[RunRecord], pending: list[RunSpec], count: int) -> float:
     """Minutes of work in `count` runs, from what runs of the same task, method and purpose took, else all runs.
 
     Args:
-        lines: of finished runs.
-        open_: specifications of those open runs that are known already.
-        count: all open runs, `open_` included.
+        records: of finished runs.
+        pending: those open runs that can be specified already.
+        count: all open runs, `pending` included.
     """
     took = defaultdict(list)
-    for line in lines:
-        for like in (_like(line["run"]), "any"):
-            took[like].append(line["minutes"])
+    for record in records:
+        for like in (record.spec.cell, "any"):
+            took[like].append(record.minutes)
     mean = {like: sum(minutes) / len(minutes) for like, minutes in took.items()}
-    known = [mean.get(_like(spec), mean.get("any", 0.0)) for spec in open_]
-    return sum(known) + (count - len(open_)) * mean.get("any", 0.0)
-
-
-def _like(spec: dict) -> tuple:
-    return spec["task"], spec["setting"], spec["method"], spec["purpose"]
+    known = [mean.get(spec.cell, mean.get("any", 0.0)) for spec in pending]
+    return sum(known) + (count - len(pending)) * mean.get("any", 0.0)
 
 
 def main() -> None:

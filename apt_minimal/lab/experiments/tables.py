@@ -1,4 +1,4 @@
-"""Tables of a grid, computed from its lines and prediction files alone; what is missing stands in the table.
+"""Tables of a grid, computed from its records and prediction files alone; what is missing stands in the table.
 
 Scores are in per cent, differences in points. Intervals hold for other seeds and other examples (see `intervals`).
 """
@@ -8,15 +8,12 @@ from itertools import pairwise
 
 import pandas as pd
 
-from apt_minimal.lab.data.protocol import chooser, counted
+from apt_minimal.lab.data.splits import reported_split, selection_split
 from apt_minimal.lab.experiments.grid import at_edge, chosen_rates, methods_of
 from apt_minimal.lab.experiments.intervals import Interval, difference_interval, score_interval
-from apt_minimal.lab.experiments.lines import main_score
-from apt_minimal.lab.experiments.recordings import RESULTS, Recording, cell_of, load_recording
+from apt_minimal.lab.experiments.recordings import RESULTS, Recording
 from apt_minimal.lab.methods import LABELS, UNTRAINED, label
 
-__all__ = ["LABELS", "RESULTS", "Recording", "label", "load_recording"]
-__all__ += ["difference_table", "finished_table", "paper_scores", "run_table", "score_table", "search_table", "verdict"]
 SCORE_COLUMNS = ["task", "method", "majority", "dev", "low", "high", "dev_best", "test"]
 SCORE_COLUMNS += ["alpha spread", "rate", "edge", "seeds", "trained", "minutes"]
 
@@ -35,9 +32,9 @@ def score_table(recording: Recording, setting: str = "full") -> pd.DataFrame:
         ValueError: the grid has no such setting.
     """
     _known("setting", setting, recording.grid["settings"])
-    rows, split = [], counted(setting)
+    rows, split = [], reported_split(setting)
     for task in recording.grid["tasks"]:
-        majority = [main_score(line, split) for line in recording.of(task, setting, "majority")]
+        majority = [record.score(split) for record in recording.of(task, setting, "majority")]
         for method, rates in methods_of(recording.grid, task, setting).items():
             row = {"task": task, "method": label(method)}
             row["majority"] = 100 * sum(majority) / len(majority) if majority else float("nan")
@@ -59,7 +56,7 @@ def difference_table(
     """
     _known("setting", setting, recording.grid["settings"])
     _known("method", method, (m for task in recording.grid["tasks"] for m in methods_of(recording.grid, task, setting)))
-    _known("split", split := split or counted(setting), ("held_out", "dev", "dev_best", "test"))
+    _known("split", split := split or reported_split(setting), ("held_out", "dev", "dev_best", "test"))
     rows = []
     for task in recording.grid["tasks"]:
         ours = recording.counts(task, setting, method, split)
@@ -100,9 +97,9 @@ def run_table(recording: Recording, setting: str) -> pd.DataFrame:
     rows = []
     for task in recording.grid["tasks"]:
         for method in methods_of(recording.grid, task, setting):
-            for line in recording.of(task, setting, method):
-                scores = [100 * main_score(line, split) for split in (chooser(setting), counted(setting))]
-                rows.append([task, method, line["run"]["seed"], *scores])
+            for record in recording.of(task, setting, method):
+                scores = [100 * record.score(split) for split in (selection_split(setting), reported_split(setting))]
+                rows.append([task, method, record.spec.seed, *scores])
     return pd.DataFrame(rows, columns=["task", "method", "seed", "chose", "counts"])
 
 
@@ -115,15 +112,15 @@ def search_table(recording: Recording, setting: str) -> pd.DataFrame:
     """
     rows = []
     for task in recording.grid["tasks"]:
-        chosen = chosen_rates(recording.grid, task, setting, recording.lines)
+        chosen = chosen_rates(recording.grid, task, setting, recording.records)
         for method, rates in methods_of(recording.grid, task, setting).items():
             if len(rates) < 2 or method not in chosen:
                 continue
             swings, promised = [[], []], []  # swings: of the chosen rate, of the others
-            for line in recording.of(task, setting, method, "search"):
-                scores, other = line["history"]["scores"], line["run"]["train"]["learning_rate"] != chosen[method]
+            for record in recording.of(task, setting, method, "search"):
+                scores, other = record.history["scores"], record.spec.learning_rate != chosen[method]
                 swings[other] += [100 * abs(b - a) for a, b in pairwise(scores)]
-                promised += [] if other else [100 * main_score(line, chooser(setting))]
+                promised += [] if other else [100 * record.score(selection_split(setting))]
             rate = {"rate": chosen[method], "edge": at_edge(rates, chosen[method])}
             found = {"promised": promised, "swing": swings[0], "others' swing": swings[1]}
             means = {name: sum(values) / len(values) if values else float("nan") for name, values in found.items()}
@@ -155,7 +152,7 @@ def paper_scores(setting: str = "full", backbone: str = "BERT-base") -> pd.DataF
 
 def verdict(difference: Interval) -> str:
     """What an interval of a difference says, in words."""
-    if difference.sees_difference:
+    if difference.excludes_zero:
         return "higher" if difference.mean > 0 else "lower"
     if difference.low == difference.high:  # a constant answer in both, say: not a design of infinite precision
         return "no difference at all: every example scores the same in both"
@@ -169,24 +166,24 @@ def _known(what: str, given: str, there_are: Iterable[str]) -> None:
 
 def _row(recording: Recording, task: str, setting: str, method: str, rates: list[float]) -> dict:
     """A method's part of a row in `score_table`; NaN stands for what is not there."""
-    lines, planned = recording.of(task, setting, method), len(recording.grid["seeds"])
-    failed = [line for line in recording.lines if "failed" in line]
-    diverged = sum(cell_of(line["run"]) == (task, setting, method, "final") for line in failed)
-    row = {"seeds": f"{len(lines)} of {planned}" + (f", {diverged} diverged" if diverged else "")}
-    if not lines:
+    records, planned = recording.of(task, setting, method), len(recording.grid["seeds"])
+    failed = [record for record in recording.records if record.failed]
+    diverged = sum(record.spec.cell == (task, setting, method, "final") for record in failed)
+    row = {"seeds": f"{len(records)} of {planned}" + (f", {diverged} diverged" if diverged else "")}
+    if not records:
         return row | {"seeds": row["seeds"] + ": missing"}
     for split in ("dev", "dev_best", "test"):
         if counts := recording.counts(task, setting, method, split):
             found = score_interval(counts)
             row[split] = 100 * found.mean
-            if split == counted(setting):
+            if split == reported_split(setting):
                 row |= {"low": 100 * found.low, "high": 100 * found.high}
-    row["minutes"] = sum(line["minutes"] for line in lines) / len(lines)
+    row["minutes"] = sum(record.minutes for record in records) / len(records)
     if method in UNTRAINED:
         return row
-    if gates := [line["gates"]["alpha_spread"] for line in lines if method.startswith("apt") and "gates" in line]:
+    if gates := [record.gates["alpha_spread"] for record in records if method.startswith("apt") and record.gates]:
         # null where a layer has no prefix, or a shorter one
         largest = [max(one for layer in spread for one in layer if one is not None) for spread in gates]
         row["alpha spread"] = sum(largest) / len(gates)
-    rate = lines[0]["run"]["train"]["learning_rate"]
-    return row | {"rate": rate, "edge": at_edge(rates, rate), "trained": lines[0]["trained_parameters"]}
+    rate = records[0].spec.learning_rate
+    return row | {"rate": rate, "edge": at_edge(rates, rate), "trained": records[0].trained_parameters}

@@ -1,4 +1,4 @@
-"""What a run's line holds of its prefix: gates, how they came about, and what is identifiable beside them."""
+"""What a run records about its prefix: its gates, their course over training, and its measured effects."""
 
 from collections.abc import Sequence
 
@@ -19,10 +19,10 @@ class Readings:
 
         readings = Readings(model, task, examples)                  # of fresh prefixes
         history = train(model, task, config, at_evaluation=readings.at_evaluation)
-        line |= readings.of_line(history.notes)                     # of the state that was kept
+        found = readings.of_record(history.notes)                   # of the state that was kept
 
     Args:
-        model: prepared for training; a model without prefixes has nothing to read, and `of_line` says nothing.
+        model: prepared for training; a model without prefixes has nothing to read, and `of_record` gives nothing.
         task, examples: what is read, the first 256 of them.
         effects: whether to measure, beside the gates, what the prefixes do, which takes longer.
     """
@@ -40,8 +40,8 @@ class Readings:
         spread = gates.spread.nan_to_num().amax(dim=1)
         return rounded([gates.mean.nanmean(dim=1).tolist(), spread.tolist(), gates.scale.tolist()])
 
-    def of_line(self, notes: list) -> dict:
-        """What goes into the line: lists by layer, for α and its spread by prefix token in each layer.
+    def of_record(self, notes: list) -> dict:
+        """What goes into the run's record: lists by layer, for α and its spread by prefix token in each layer.
 
         "prefix_lengths". "gates": mean of α and its spread over the inputs, λ, the mass,
         and "over_time" what `at_evaluation` noted at the history's steps. "effects": `layer_effects` of

@@ -1,0 +1,56 @@
+"""The machine that a run is done on: what is recorded of it, and how a GPU is made to repeat its numbers."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+
+def described(gpu: bool) -> dict:
+    """What a record says of the machine and the code: peak memory of this process, device, versions and commit."""
+    return {
+        "peak_mib": round(torch.cuda.max_memory_allocated() / 2**20) if gpu else peak_mib(),
+        "device": torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} thread(s)",
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in ("torch", "transformers", "peft")},
+        "commit": commit(),
+    }
+
+
+def commit() -> str:
+    """The commit of this code, followed by "-dirty" if tracked files have changed since; "unknown" without git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]  # no tag, whatever there is
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except FileNotFoundError:
+        return "unknown"
+    return "unknown" if done.returncode else done.stdout.strip()
+
+
+def peak_mib() -> int | None:
+    """Peak memory of this process; None on other systems than Linux.
+
+    Not by getrusage, whose maximum a process takes over from the one that started it.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), None)
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Let a GPU compute the same numbers every time while the context is open; else attention's gradients differ."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it; read when cuBLAS starts
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # for finding bugs, and costs time
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.utils.deterministic.fill_uninitialized_memory = before[1]
