@@ -41,7 +41,7 @@ backbone-base: $(INSTALLED)
 	$(BIN)/python -m apt_minimal.lab.data.backbones base
 
 format: $(INSTALLED)
-	$(BIN)/nb-clean clean --preserve-cell-metadata-field tags --preserve-cell-outputs --preserve-execution-counts notebooks
+	$(BIN)/nb-clean clean --preserve-cell-metadata-field tags --preserve-cell-metadata-field jupyter --preserve-cell-outputs --preserve-execution-counts notebooks
 	$(BIN)/python -m ruff check --fix --exit-zero --silent
 	$(BIN)/python -m ruff format
 	$(BIN)/python -m ruff check

@@ -81,7 +81,8 @@ def test_readme_installs_the_extras_that_make_installs():
 
 
 def test_readme_links_every_lesson():
-    assert [int(path.name[:2]) for path in LESSONS] == list(range(1, 13))
+    numbers = {int(path.name[:2]) for path in LESSONS}
+    assert len(numbers) > 11 and numbers == set(range(min(numbers), max(numbers) + 1)), "a lesson is missing"
     assert re.findall(r"\]\(notebooks/([^/\s]+?\.ipynb)\)", README) == [path.name for path in LESSONS]
 
 
@@ -164,15 +165,24 @@ def test_a_lesson_opens_in_colab(path):
     there = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/notebooks/{path.name}"
     assert f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({there})" in title.source
     assert (first.id, first.outputs) == ("colab", [])
-    assert f"git clone -q {repository} " in first.source and 'if "google.colab" in sys.modules:' in first.source
+    assert f"git clone -q {repository} " in first.source and 'if "google.colab" in sys.modules' in first.source
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_has_three_to_five_exercises_and_solutions_to_each(path):
-    both = (nbformat.read(file, as_version=4) for file in (path, path.parent / "solutions" / path.name))
-    asked, solved = ([cell.id for cell in one.cells if cell.id.startswith("exercise-")] for one in both)
-    assert asked == solved == [f"exercise-{int(path.name[:2])}-{i}" for i in range(1, len(asked) + 1)]
-    assert 3 <= len(asked) <= 5
+def test_a_lesson_has_three_to_five_exercises_and_solutions_to_each():
+    counts = {}
+    for lesson in {path.name[:2] for path in LESSONS} - {"00"}:  # which only shows; 05 and 05b share theirs
+        asked, solved = (
+            sorted(
+                cell.id
+                for path in folder.glob(f"{lesson}*.ipynb")
+                for cell in nbformat.read(path, as_version=4).cells
+                if cell.id.startswith("exercise-")
+            )
+            for folder in (ROOT / "notebooks", ROOT / "notebooks/solutions")
+        )
+        assert asked == solved == [f"exercise-{int(lesson)}-{i}" for i in range(1, len(asked) + 1)]
+        counts[lesson] = len(asked)
+    assert set(counts.values()) <= {3, 4, 5}, counts
 
 
 def cell(source="1 + 1", count=1, outputs=(), id="it", **more):

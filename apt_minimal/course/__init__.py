@@ -46,6 +46,10 @@ def progress() -> None:
 
 
 def __getattr__(name: str):
+    if name == "slide":
+        from apt_minimal.course.moving import slide
+
+        return slide
     for number, check in EXERCISES.items():
         if name == check:
             return getattr(import_module(f"{__name__}.lesson_{int(number.split('.')[0]):02}"), name)
@@ -53,4 +57,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return [*EXERCISES.values(), "hint", "progress"]
+    return [*EXERCISES.values(), "hint", "progress", "slide"]

@@ -120,7 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "questions.md").write_text(bank, encoding="utf-8")
     for file in files:
-        solutions = nbformat.read(file.parent / "solutions" / file.name, as_version=4)
+        solved = file.parent / "solutions" / file.name
+        solutions = nbformat.read(solved, as_version=4) if solved.exists() else new_notebook()  # nothing to solve
         nbformat.write(student_edition(lessons[file.stem]), options.out / "student" / file.name)
         nbformat.write(instructor_edition(lessons[file.stem], solutions), options.out / "instructor" / file.name)
     lecture = slides((options.root / "docs/slides.md").read_text(encoding="utf-8"), lessons)
