@@ -19,12 +19,8 @@ def my_layer_norm(x, weight, bias, eps):
 OVER = "deviation = x - x.mean({0}, keepdim=True)\nvariance = (deviation**2).mean({0}, keepdim=True)".format
 LAYER_NORM = {
     "normalise each token by itself, over the last dimension, not over the tokens": OVER("max(x.dim() - 2, 0)"),
-    "each token has its own mean and variance; these are of a whole example": OVER("tuple(range(1, x.dim())) or 0"),
     "each token has its own mean and variance; these are of the whole tensor": OVER("tuple(range(x.dim()))"),
     "each token has its own variance; yours is that of the whole tensor": "variance = x.var(unbiased=False)",
-    "without keepdim=True mean and variance line up with another dimension of x, or with none": (
-        "deviation = x - x.mean(dim=-1)\nvariance = x.var(dim=-1, unbiased=False)"
-    ),
     "the variance is the biased one: divide by d, not by d − 1 (torch's default)": "variance = x.var(-1, keepdim=True)",
     "divide by √(variance + ε): your ε is outside the square root": "normal = deviation / (variance.sqrt() + eps)",
     "divide by √(variance + ε): the root is missing": "normal = deviation / (variance + eps)",
@@ -71,15 +67,12 @@ def embed(input_ids, token_type_ids, word, position, token_type, norm):
     return norm(word[input_ids] + position[places] + token_type[types])
 
 
-NONE = "without token_type_ids every token is of type 0, "
 EMBED = {
-    NONE + "and type 0 has a vector, too: add it": (
+    "without token_type_ids every token is of type 0, and type 0 has a vector, too: add it": (
         "return norm(word[input_ids] + position[places] + (0 if token_type_ids is None else token_type[types]))"
     ),
-    NONE + "not of type 1": "types = torch.ones_like(input_ids) if token_type_ids is None else token_type_ids",
     "token_type_ids may be None: every token is of type 0 then": "types = token_type_ids",
     "token_type_ids are not used: every token is of type 0 in yours": "types = torch.zeros_like(input_ids)",
-    "the token type embedding is missing": "return norm(word[input_ids] + position[places])",
     "types 0 and 1 are swapped": (
         "types = torch.zeros_like(input_ids) if token_type_ids is None else 1 - token_type_ids"
     ),
@@ -88,7 +81,6 @@ EMBED = {
     ),
     "positions count from 0, not from 1": "places = torch.arange(input_ids.shape[1]) + 1",
     "the position embedding is missing": "return norm(word[input_ids] + token_type[types])",
-    "position means the place in the sentence, not the token's id": "places = input_ids",
     "each example begins at position 0": "places = torch.arange(input_ids.numel()).view(input_ids.shape)",
     "positions count every token, whatever the ids: yours puts those of id 0 at position 0": (
         "places = torch.arange(input_ids.shape[1]) * (input_ids != 0)"
@@ -259,11 +251,7 @@ def position_ids(attention_mask):
     return count * real
 
 
-ALL_PADDING = "only padding on the left moves a sentence; yours subtracts all padding"
 POSITION_IDS = {
-    "these are the default positions: with padding on the left the sentence doesn't begin at 0": (
-        "return torch.arange(real.shape[1]).expand(real.shape)"
-    ),
     "the padding on the left is still counted: the first real token must get 0": (
         "count = torch.arange(real.shape[1]).expand(real.shape)"
     ),
@@ -273,8 +261,7 @@ POSITION_IDS = {
     "padding gets 0, too: on the right yours counts on": (
         "return (torch.arange(real.shape[1]) - real.argmax(dim=1, keepdim=True)).clamp(min=0)"
     ),
-    ALL_PADDING: "count = torch.arange(real.shape[1]) - (1 - real).sum(dim=1, keepdim=True)",
-    ALL_PADDING + " (and keeps what is below 0 at 0)": (
+    "only padding on the left moves a sentence; yours subtracts all padding": (
         "count = (torch.arange(real.shape[1]) - (1 - real).sum(dim=1, keepdim=True)).clamp(min=0)"
     ),
     "count along the tokens, not along the batch": "count = real.cumsum(dim=0) - 1",
