@@ -6,10 +6,11 @@ E3  gated prefix       P̂ = λ · α ⊙ P                                     
 E4  interpolation      (1 − m(q)) Attn(q; K, V) + m(q) Attn(q; P_k, P_v)        attention.py
 """
 
-from apt_minimal.adapter import load_adapter, save_adapter
+from apt_minimal.adapter import load_adapter, save_adapter, switch_adapter
 from apt_minimal.attach import attach, detach, is_attached, prefixes, without_prefix
 from apt_minimal.encoder import Encoder
 from apt_minimal.gates import LayerGate, TokenGate
+from apt_minimal.hub import push_adapter
 from apt_minimal.prefix import AdaptivePrefix, AptConfig
 from apt_minimal.record import record
 
@@ -25,8 +26,10 @@ __all__ = [
     "load_adapter",
     "load_task",
     "prefixes",
+    "push_adapter",
     "record",
     "save_adapter",
+    "switch_adapter",
     "without_prefix",
 ]
 

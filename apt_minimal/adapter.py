@@ -1,72 +1,76 @@
-"""Save what was trained and load it onto the same backbone: a small folder, no pickle."""
+"""Save what was trained and load it onto the same backbone: a small folder, no pickle (its files: `adapter_files`)."""
 
 import hashlib
-import json
-import os
-import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from apt_minimal.attach import attach, attached_encoder, detach, is_attached
-from apt_minimal.prefix import AptConfig
-
-CONFIG_FILE, TENSORS_FILE = "adapter.json", "adapter.safetensors"
-FORMAT = 1
+from apt_minimal.adapter_files import Description, read_description, read_tensors, write_adapter
+from apt_minimal.attach import M, attach, attached_encoder, detach, host_encoder, is_attached, prefix_shapes
+from apt_minimal.hub import adapter_folder, model_card
 
 
-def save_adapter(model: nn.Module, folder: str | Path) -> None:
-    """Write an attached model's config, prefixes, gates and head into a folder.
+def save_adapter(
+    model: nn.Module, folder: str | Path, task: str | None = None, scores: dict[str, float] | None = None
+) -> None:
+    """Write an attached model's config, prefixes, gates and everything outside its backbone into a folder.
 
     `adapter.json` holds the `AptConfig`, the labels and the backbone's fingerprint; `adapter.safetensors` every
-    parameter that is not frozen backbone, under the model's own names. A backbone part that requires gradients as well
-    (an unfrozen pooler, say) is saved too.
+    parameter and buffer that is not frozen backbone, under the model's own names. A part of the backbone that requires
+    gradients (an unfrozen pooler, say) is saved too, and the description lists it. `README.md` is a model card.
+
+        save_adapter(model, "my-adapter", task="conll2004", scores={"f1": 0.71})
 
     Args:
-        model: a model that `attach` was called on.
-        folder: made if missing; an adapter that stands there is replaced only when the new one is completely written.
+        model: a model that `attach` was called on, compiled or wrapped for several devices or not.
+        folder: made if missing; an adapter in it is replaced only when the new one is completely written.
+        task, scores: for the model card.
 
     Raises:
         ValueError: nothing is attached, or a trained tensor is not finite.
         NotADirectoryError: the path is a file.
+        OSError: the folder can't be written to, or the disk is full.
     """
-    folder, model = Path(folder), getattr(model, "_orig_mod", model)  # torch.compile wraps a model
+    folder, model = Path(folder), unwrapped(model)
     if not is_attached(model):
         raise ValueError("this model has no prefixes attached, so there is no adapter to save")
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; give the folder that shall hold the adapter")
-    tensors = {name: t.detach().cpu().contiguous() for name, t in adapter_parameters(model).items()}
+    trained = trained_backbone(model)
+    tensors = {name: _whole(tensor) for name, tensor in adapter_tensors(model, trained).items()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ValueError(f"{name} holds NaN or infinite values; a diverged adapter is not saved")
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        save_file(tensors, Path(scratch, TENSORS_FILE))
-        description = {
-            "format": FORMAT,
-            "config": asdict(attached_encoder(model).apt_attachment.config),
-            "labels": _labels(model),
-            "backbone": _backbone_facts(model, tensors),
-            "tensors_sha256": hashlib.sha256(Path(scratch, TENSORS_FILE).read_bytes()).hexdigest(),
-        }
-        Path(scratch, CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n")
-        for name in (TENSORS_FILE, CONFIG_FILE):
-            os.replace(Path(scratch, name), folder / name)
+    description = {
+        "config": asdict(attached_encoder(model).apt_attachment.config),
+        "labels": _labels(model),
+        "problem_type": getattr(getattr(model, "config", None), "problem_type", None),
+        "backbone": _backbone_facts(model, trained),
+        "backbone_tensors": trained,
+        "versions": {name: _version(name) for name in ("apt-minimal", "torch", "transformers")},
+    }
+    write_adapter(folder, description, tensors, model_card(description, task, scores))
 
 
-def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
+def load_adapter(model: M, folder: str | Path, allow: Sequence[str] = ()) -> M:
     """Attach a saved adapter to a fresh model of the same backbone and the same head.
 
-    After an error the model is as it was. Where a part of the backbone was trained and saved as well, it requires
-    gradients again.
+        model = load_adapter(AutoModelForTokenClassification.from_pretrained(backbone, num_labels=9), "my-adapter")
+        model = load_adapter(model, "user/name")  # from the hub
+
+    The whole folder is checked before the model is touched: after an error the model is as it was. An adapter writes
+    prefixes, gates and what lies outside the backbone. If it also holds parts of the backbone, it is refused unless
+    `allow` names them.
 
     Args:
         model: the model that `save_adapter` saw, before `attach`: same backbone, same head, same number of labels.
-        folder: what `save_adapter` wrote.
+        folder: what `save_adapter` wrote, or the name of an adapter on the hub, "user/name".
+        allow: names of backbone parameters that the adapter may replace, or beginnings of such names ("bert.pooler").
+            They require gradients again.
 
     Returns:
         The same model, attached, with the saved tensors (and label names) in place.
@@ -74,117 +78,180 @@ def load_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
     Raises:
         FileNotFoundError: the folder or one of its two files is missing.
         ValueError: the files are damaged, or belong to another backbone or head; the message names both sides.
+        TypeError: the model holds no encoder that can take prefixes.
     """
-    folder = Path(folder)
-    description, tensors = _read(folder)
     if is_attached(model):
-        raise ValueError("this model already has prefixes attached; call detach(model) first")
-    _check_host(model, description, tensors, folder)
-    attach(model, description["config"])
-    ours = adapter_parameters(model, also=tensors)
-    if wrong := _mismatch(ours, tensors):
-        detach(model)
-        raise ValueError(f"the adapter in {folder} doesn't fit this model: {wrong}")
+        raise ValueError("this model already has prefixes attached; call detach(model) or switch_adapter(model, folder)")
+    return _load(model, adapter_folder(folder), allow)
+
+
+def switch_adapter(model: M, folder: str | Path) -> M:
+    """Put another saved adapter into the place of the attached one: as `detach` and `load_adapter`, but much faster.
+
+    The backbone's fingerprint is taken once, so the backbone must not change in between. After an error the adapter
+    that was attached still is.
+
+    Raises:
+        ValueError: nothing is attached, one of the two adapters comes with parts of the backbone, or as in
+            `load_adapter`.
+        FileNotFoundError: as in `load_adapter`.
+    """
+    inner = unwrapped(model)
+    if trained := trained_backbone(inner):
+        raise ValueError(f"the attached adapter changed {_listed(trained)}; load the next one onto a fresh backbone")
+    return _load(model, adapter_folder(folder), ())
+
+
+def _load(model: M, folder: Path, allow: Sequence[str]) -> M:
+    inner, description = unwrapped(model), read_description(folder)
+    encoder = attached_encoder(inner) if is_attached(inner) else host_encoder(inner)
+    known = encoder.apt_attachment.fingerprint if is_attached(inner) else ""
+    try:
+        _check_allowed(encoder, inner, description, allow)
+        _check_host(inner, description, known)
+        expected = adapter_tensors(inner, description.backbone_tensors, prefix=False)
+        expected |= prefix_shapes(inner, encoder, description.config)
+    except ValueError as error:
+        raise ValueError(f"the adapter in {folder} {error}") from None
+    tensors = read_tensors(folder, description, expected)
+
+    # From here on nothing can fail: every name, shape and value is known to fit.
+    if is_attached(inner):
+        detach(inner)
+    attach(inner, description.config, next((t.dtype for name, t in tensors.items() if ".prefix." in name), None))
+    if not description.backbone_tensors:
+        encoder.apt_attachment.fingerprint = description.backbone["fingerprint"]
+    ours = adapter_tensors(inner, description.backbone_tensors)
     with torch.no_grad():
         for name, tensor in tensors.items():
-            ours[name].copy_(tensor.reshape(ours[name].shape))
-            ours[name].requires_grad_(True)
-    if labels := description["labels"]:
-        model.config.id2label = dict(enumerate(labels))
-        model.config.label2id = {label: i for i, label in enumerate(labels)}
+            ours[name].copy_(tensor)
+            if isinstance(ours[name], nn.Parameter):
+                ours[name].requires_grad_(True)
+    if description.labels:
+        inner.config.id2label = dict(enumerate(description.labels))
+        inner.config.label2id = {label: i for i, label in enumerate(description.labels)}
+        inner.config.problem_type = description.problem_type
     return model
 
 
-def adapter_parameters(model: nn.Module, also=()) -> dict[str, Tensor]:
-    """Every parameter of an attached model but the frozen backbone, by name; those named in `also` in any case."""
-    frozen = {id(p) for p in model.base_model.parameters() if not p.requires_grad}
-    named = model.named_parameters()
-    return {name: p for name, p in named if id(p) not in frozen or ".prefix." in name or name in also}
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside torch.compile, DistributedDataParallel or DataParallel, one around the other or not."""
+    while True:
+        if hasattr(model, "_orig_mod"):
+            model = model._orig_mod
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            return model
 
 
-def fingerprint(model: nn.Module, without=()) -> str:
-    """SHA-256 of a model's backbone: names, shapes and values of its weights, without those named in `without`.
+def adapter_tensors(model: nn.Module, backbone_tensors: Sequence[str] = (), prefix: bool = True) -> dict[str, Tensor]:
+    """What an adapter holds, by name: all outside the backbone, prefixes and gates, and the named parts of the backbone.
+
+    Buffers are the persistent ones. With `prefix=False` without prefixes and gates.
+    """
+    encoder = attached_encoder(model) if is_attached(model) else host_encoder(model)
+    inside = {id(tensor) for tensor in (*encoder.parameters(), *encoder.buffers())}
+    state = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
+    named = [*model.named_parameters(), *((n, b) for n, b in model.named_buffers() if id(b) in state)]
+    return {
+        name: tensor
+        for name, tensor in named
+        if id(tensor) not in inside or (prefix and ".prefix." in name) or name in backbone_tensors
+    }
+
+
+def trained_backbone(model: nn.Module) -> list[str]:
+    """Names of the backbone's own parameters that require gradients, prefixes aside."""
+    inside = {id(p) for name, p in attached_encoder(model).named_parameters() if ".prefix." not in name}
+    return [name for name, p in model.named_parameters() if id(p) in inside and p.requires_grad]
+
+
+def fingerprint(model: nn.Module, without: Sequence[str] = ()) -> str:
+    """SHA-256 of a model's backbone: names, shapes and values of its weights, without those that `without` names.
 
     Values are hashed as bfloat16, so that a backbone in float32 and its copies in float64 or bfloat16 count as the same
-    (but not a copy in float16, which rounds otherwise).
+    (but not a copy in float16, which rounds differently).
     """
-    outer = "" if model.base_model is model else model.base_model_prefix + "."
+    encoder = attached_encoder(model) if is_attached(model) else host_encoder(model)
+    left_out = {id(p) for name, p in model.named_parameters() if name in without}
     digest = hashlib.sha256()
-    for name, parameter in sorted(model.base_model.named_parameters()):
-        if ".prefix." not in name and outer + name not in without:
+    for name, parameter in sorted(encoder.named_parameters()):
+        if ".prefix." not in name and id(parameter) not in left_out:
             digest.update(f"{name} {list(parameter.shape)}".encode())
-            digest.update(parameter.detach().bfloat16().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(_whole(parameter).bfloat16().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _backbone_facts(model: nn.Module, trained: dict[str, Tensor]) -> dict:
+def _whole(tensor: Tensor) -> Tensor:
+    """A tensor on the CPU, put together if it is sharded over devices."""
+    tensor = tensor.detach()
+    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).cpu().contiguous()
+
+
+def _backbone_facts(model: nn.Module, trained: Sequence[str], digest: str = "") -> dict[str, str | int]:
     """What two models must share for one's adapter to fit the other (but for the name, which is for people)."""
-    config = model.config
+    encoder = attached_encoder(model) if is_attached(model) else host_encoder(model)
+    config = encoder.config
     return {
-        # of a local path only the last part: where it lies is nobody's business
+        # Keep only a local path's last part: the rest is private.
         "name": Path(config.name_or_path).name if Path(config.name_or_path).is_absolute() else config.name_or_path,
         "architecture": type(model).__name__,
         "hidden_size": config.hidden_size,
         "num_hidden_layers": config.num_hidden_layers,
         "num_attention_heads": config.num_attention_heads,
-        "fingerprint": fingerprint(model, without=trained),
+        "fingerprint": digest or fingerprint(model, trained),
     }
 
 
 def _labels(model: nn.Module) -> list[str]:
-    return [model.config.id2label[i] for i in range(model.config.num_labels)]
+    """The label names of a model that has them; a gap in their numbers is filled as transformers names labels."""
+    config = getattr(model, "config", None)
+    if not hasattr(config, "num_labels"):
+        return []
+    return [config.id2label.get(i, f"LABEL_{i}") for i in range(config.num_labels)]
 
 
-def _read(folder: Path) -> tuple[dict, dict[str, Tensor]]:
-    """Both files of an adapter, checked against each other."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}; give one that save_adapter wrote")
-    for name in (CONFIG_FILE, TENSORS_FILE):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} holds no {name}, so it is no (complete) adapter; save it again")
-    try:
-        description = json.loads((folder / CONFIG_FILE).read_text())
-        if description["format"] != FORMAT:
-            raise ValueError(f"format {description['format']}, this version reads {FORMAT}")
-        description["config"] = AptConfig(**description["config"])
-        checksum = description["tensors_sha256"]
-        if not isinstance(description["labels"], list) or "fingerprint" not in dict(description["backbone"]):
-            raise ValueError("labels must be a list, and backbone must have a fingerprint")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / CONFIG_FILE} is damaged or not an adapter's: {error}") from None
-    data = (folder / TENSORS_FILE).read_bytes()
-    if hashlib.sha256(data).hexdigest() != checksum:
+def _check_allowed(encoder: nn.Module, model: nn.Module, description: Description, allow: Sequence[str]) -> None:
+    """Raise unless every part of the backbone that the adapter replaces is one, and allowed by name."""
+    declared, allow = description.backbone_tensors, (allow,) if isinstance(allow, str) else tuple(allow)
+    own = {id(p) for name, p in encoder.named_parameters() if ".prefix." not in name}
+    parts = {name for name, p in model.named_parameters() if id(p) in own}
+    if strange := [name for name in declared if name not in parts]:
+        raise ValueError(f"declares {_listed(strange)} as trained, which are no weights of this backbone")
+    if refused := [name for name in declared if not any(f"{name}.".startswith(f"{one}.") for one in allow)]:
         raise ValueError(
-            f"{folder / TENSORS_FILE} ({len(data)} bytes) is not the file that {CONFIG_FILE} describes: "
-            "it is truncated, damaged or another adapter's; copy the folder again or save again"
+            f"replaces {len(refused)} weights of the backbone: {_listed(refused)}; if you trust it, "
+            f"load_adapter(model, folder, allow=[{refused[0]!r}, …])"
         )
-    return description, load(data)
 
 
-def _check_host(model: nn.Module, description: dict, tensors: dict[str, Tensor], folder: Path) -> None:
-    """Raise ValueError, naming both sides, unless the adapter was made on this backbone with as many labels."""
-    facts, labels = description["backbone"], description["labels"]
-    here = _backbone_facts(model, tensors)
+def _check_host(model: nn.Module, description: Description, known: str) -> None:
+    """Raise, naming both sides, unless the adapter was made on this backbone with as many labels."""
+    facts, labels = description.backbone, description.labels
+    here = _backbone_facts(model, description.backbone_tensors, known)
+    if facts.keys() != here.keys():
+        raise ValueError(f"must say of its backbone {', '.join(here)}, and nothing else")
     for what in here:
-        if what != "name" and facts.get(what) != here[what]:
+        if what != "name" and facts[what] != here[what]:
             raise ValueError(
-                f"the adapter in {folder} was trained on {facts.get('name')!r} with {what} {facts.get(what)}; "
+                f"was trained on {str(facts['name'])[:100]!r} with {what} {str(facts[what])[:100]}; "
                 f"this model, {here['name']!r}, has {what} {here[what]}"
             )
     if len(labels) != len(_labels(model)):
         raise ValueError(
-            f"the adapter in {folder} has a head for {len(labels)} labels ({', '.join(labels)}); "
+            f"has a head for {len(labels)} labels ({_listed(labels)}); "
             f"this model has {len(_labels(model))}: load it with num_labels={len(labels)}"
         )
 
 
-def _mismatch(ours: dict[str, Tensor], saved: dict[str, Tensor]) -> str:
-    """The first way in which the saved tensors and the model's differ; empty if they fit."""
-    for name in sorted(ours.keys() | saved.keys()):
-        if name not in saved:
-            return f"the model trains {name}, which the adapter lacks"
-        if name not in ours:
-            return f"the adapter holds {name}, which the model lacks"
-        if ours[name].squeeze().shape != saved[name].squeeze().shape:  # λ was [] once
-            return f"{name} is {list(saved[name].shape)} in the adapter and {list(ours[name].shape)} in the model"
-    return ""
+def _listed(names: Sequence[str]) -> str:
+    """The first names of a list, short enough to read."""
+    return ", ".join(name[:80] for name in names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

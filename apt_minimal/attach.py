@@ -150,6 +150,21 @@ def replace_prefixes(model: nn.Module, make: Callable[[AdaptivePrefix], Adaptive
             layer.prefix = make(prefix)
 
 
+def prefix_shapes(model: nn.Module, encoder: nn.Module, config: AptConfig) -> dict[str, Tensor]:
+    """Names and shapes (on the device "meta") of what `attach` would put into a backbone inside a model."""
+    names = {module: name for name, module in model.named_modules()}
+    layers, found = self_attentions(encoder), {}
+    shared = HOSTS[encoder.config.model_type].shared
+    for i, (layer, length) in enumerate(zip(layers, config.lengths(len(layers)), strict=True)):
+        if length:
+            with torch.device("meta"):
+                prefix = AdaptivePrefix(config, encoder.config.hidden_size, i, key_size(layer, encoder.config))
+            own = _made_for(layer, prefix, torch.device("meta"), torch.float32).state_dict()
+            turn = f".{layers[:i].count(layer)}" if shared else ""
+            found |= {f"{names[layer]}.prefix{turn}.{name}": tensor for name, tensor in own.items()}
+    return found
+
+
 def attached_encoder(model: nn.Module) -> nn.Module:
     """The one attached backbone inside a model; ValueError where there is none, or more than one."""
     found = [(name, module) for name, module in model.named_modules() if hasattr(module, "apt_attachment")]
@@ -166,6 +181,7 @@ class Attachment:
     trainable_before: list[str]
     hooks: list = field(default_factory=list)
     active: bool = True
+    fingerprint: str = ""  # of the backbone, where `load_adapter` has taken it
 
     def __setstate__(self, state: dict) -> None:
         vars(self).update(state)

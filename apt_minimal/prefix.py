@@ -1,6 +1,5 @@
 """One layer's adaptive prefix: P, its gates, and the pair of tensors that attention sees (E3)."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from apt_minimal.gates import GATE_INPUTS, LayerGate, TokenGate
+
+LONGEST = 2**20  # tokens of a prefix: beyond any use, and small enough to be made
+
+
+def _short(value) -> str:
+    """A value as it goes into an error message."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = type(value).__name__
+    return text if len(text) <= 80 else text[:80] + "…"
 
 
 @dataclass(frozen=True)
@@ -37,19 +47,20 @@ class AptConfig:
         if isinstance(self.prefix_length, list):  # JSON knows no tuples
             object.__setattr__(self, "prefix_length", tuple(self.prefix_length))
         lengths = self.prefix_length if isinstance(self.prefix_length, tuple) else (self.prefix_length,)
-        if not lengths or not all(type(length) is int and length >= 0 for length in lengths):
+        if not lengths or not all(type(length) is int and 0 <= length <= LONGEST for length in lengths):
             raise ValueError(
-                f"prefix_length is {self.prefix_length!r}; it must be an integer of at least 0, or a tuple of them"
+                f"prefix_length is {_short(self.prefix_length)}; it must be an integer from 0 to {LONGEST}, or a tuple of "
+                "them"
             )
         for switch in ("token_gate", "layer_gate"):
             if not isinstance(getattr(self, switch), bool):
-                raise ValueError(f"{switch} is {getattr(self, switch)!r}; it must be True or False")
+                raise ValueError(f"{switch} is {_short(getattr(self, switch))}; it must be True or False")
         if self.gate_input not in GATE_INPUTS:
-            raise ValueError(f"gate_input is {self.gate_input!r}; it must be one of {', '.join(GATE_INPUTS)}")
-        if not (isinstance(self.init_std, int | float) and 0 <= self.init_std < math.inf):
-            raise ValueError(f"init_std is {self.init_std!r}; it must be a finite number of at least 0")
-        if not (isinstance(self.prefix_dropout, int | float) and 0 <= self.prefix_dropout < 1):
-            raise ValueError(f"prefix_dropout is {self.prefix_dropout!r}; it must be in [0, 1)")
+            raise ValueError(f"gate_input is {_short(self.gate_input)}; it must be one of {', '.join(GATE_INPUTS)}")
+        if not (type(self.init_std) in (int, float) and 0 <= self.init_std < 1e30):
+            raise ValueError(f"init_std is {_short(self.init_std)}; it must be a finite number of at least 0")
+        if not (type(self.prefix_dropout) in (int, float) and 0 <= self.prefix_dropout < 1):
+            raise ValueError(f"prefix_dropout is {_short(self.prefix_dropout)}; it must be in [0, 1)")
 
     def lengths(self, num_layers: int) -> tuple[int, ...]:
         """One prefix length per layer; raises ValueError where a tuple has another number of entries."""
