@@ -81,7 +81,9 @@ def load_adapter(model: M, folder: str | Path, allow: Sequence[str] = ()) -> M:
         TypeError: the model holds no encoder that can take prefixes.
     """
     if is_attached(model):
-        raise ValueError("this model already has prefixes attached; call detach(model) or switch_adapter(model, folder)")
+        raise ValueError(
+            "this model already has prefixes attached; call detach(model) or switch_adapter(model, folder)"
+        )
     return _load(model, adapter_folder(folder), allow)
 
 
@@ -146,9 +148,9 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def adapter_tensors(model: nn.Module, backbone_tensors: Sequence[str] = (), prefix: bool = True) -> dict[str, Tensor]:
-    """What an adapter holds, by name: all outside the backbone, prefixes and gates, and the named parts of the backbone.
+    """What an adapter holds, by name: all outside the backbone, prefixes and gates, and named parts of the backbone.
 
-    Buffers are the persistent ones. With `prefix=False` without prefixes and gates.
+    Of buffers only those that a state_dict holds, too. With `prefix=False` without prefixes and gates.
     """
     encoder = attached_encoder(model) if is_attached(model) else host_encoder(model)
     inside = {id(tensor) for tensor in (*encoder.parameters(), *encoder.buffers())}
@@ -231,7 +233,7 @@ def _check_host(model: nn.Module, description: Description, known: str) -> None:
     facts, labels = description.backbone, description.labels
     here = _backbone_facts(model, description.backbone_tensors, known)
     if facts.keys() != here.keys():
-        raise ValueError(f"must say of its backbone {', '.join(here)}, and nothing else")
+        raise ValueError(f"must say of its backbone in adapter.json: {', '.join(here)}, and nothing else")
     for what in here:
         if what != "name" and facts[what] != here[what]:
             raise ValueError(

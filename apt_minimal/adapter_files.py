@@ -158,14 +158,18 @@ def _checked(found) -> Description:
         raise ValueError(f"a JSON object was expected, not {type(found).__name__}")
     wanted = {field.name for field in fields(Description)} | {"format", "sha256"}
     if found.get("format") != FORMAT:
-        raise ValueError(f"format {found.get('format')!r}, and this version reads format {FORMAT}: save the adapter again")
+        raise ValueError(
+            f"format {found.get('format')!r}, and this version reads format {FORMAT}: save the adapter again"
+        )
     if different := found.keys() ^ wanted:
         raise ValueError(f"its keys differ from an adapter's in {', '.join(map(repr, sorted(different)))}")
     if found["sha256"] != _checksum(found):
         raise ValueError("its checksum does not fit: a part of it was changed or damaged")
     config = found["config"]
-    if not isinstance(config, dict) or config.keys() != {field.name for field in fields(AptConfig)}:
-        raise ValueError(f"config must have {', '.join(field.name for field in fields(AptConfig))}, and nothing else")
+    known = [field.name for field in fields(AptConfig)]
+    if not isinstance(config, dict) or config.keys() != set(known):
+        strange = f" ({', '.join(config.keys() ^ set(known))} differs)" if isinstance(config, dict) else ""
+        raise ValueError(f"config must have {', '.join(known)}, and nothing else{strange}")
     for name in ("labels", "backbone_tensors"):
         if not _strings(found[name]) or len(set(found[name])) < len(found[name]):
             raise ValueError(f"{name} must be a list of different names")
@@ -188,7 +192,7 @@ def _difference(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
         if name not in tensors:
             return f"the model trains {name}, which the adapter lacks"
         if name not in expected:
-            return f"the adapter holds {name}, which is no part of an adapter for this model"
+            return f"the adapter holds {name}, which the model lacks"
         tensor = tensors[name]
         if tensor.shape != expected[name].shape:
             return f"{name} is {list(tensor.shape)} in the adapter and {list(expected[name].shape)} in the model"

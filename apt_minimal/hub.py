@@ -13,8 +13,8 @@ tags: [adaptive-prefix-tuning, prefix-tuning, peft]
 
 {what}
 {scores}
-It holds prefixes, gates and the head; the backbone, **{base}** ({architecture}, {layers} layers of width {width}), is not in
-it and has to be loaded first:
+It holds prefixes, gates and the head. The backbone, **{base}** ({architecture}, {layers} layers of width {width}),
+is not in it and has to be loaded first:
 
 ```python
 from transformers import {architecture}
@@ -34,7 +34,9 @@ def model_card(description: dict, task: str | None = None, scores: dict[str, flo
     config, backbone, labels = description["config"], description["backbone"], description["labels"]
     gates = [name for name in ("token_gate", "layer_gate") if config[name]]
     length = config["prefix_length"]
-    tokens = f"{length} prefix tokens per layer" if isinstance(length, int) else f"prefix tokens per layer: {list(length)}"
+    tokens = (
+        f"{length} prefix tokens per layer" if isinstance(length, int) else f"prefix tokens per layer: {list(length)}"
+    )
     lines = [f"- {tokens}; gates: {', '.join(gates) or 'none (P-tuning v2)'}"]
     lines += [f"- task: {task}"] if task else []
     lines += [f"- labels: {', '.join(labels)}"] if labels else []
@@ -66,7 +68,9 @@ def adapter_folder(folder: str | Path) -> Path:
         return Path(snapshot_download(folder, allow_patterns=["adapter.json", "adapter.safetensors", "README.md"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FileNotFoundError(f"there is no folder {folder}, and the hub gave no adapter {folder} ({reason})") from None
+        raise FileNotFoundError(
+            f"there is no folder {folder}, and the hub gave no adapter {folder} ({reason})"
+        ) from None
 
 
 def push_adapter(folder: str | Path, name: str, private: bool = False) -> str:

@@ -49,8 +49,8 @@ class AptConfig:
         lengths = self.prefix_length if isinstance(self.prefix_length, tuple) else (self.prefix_length,)
         if not lengths or not all(type(length) is int and 0 <= length <= LONGEST for length in lengths):
             raise ValueError(
-                f"prefix_length is {_short(self.prefix_length)}; it must be an integer from 0 to {LONGEST}, or a tuple of "
-                "them"
+                f"prefix_length is {_short(self.prefix_length)}; it must be an integer from 0 to {LONGEST}, "
+                "or a tuple of them"
             )
         for switch in ("token_gate", "layer_gate"):
             if not isinstance(getattr(self, switch), bool):

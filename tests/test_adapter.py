@@ -17,7 +17,7 @@ from apt_minimal import AptConfig, attach, detach, load_adapter, prefixes, save_
 from apt_minimal.adapter import fingerprint
 from apt_minimal.attach import is_attached
 
-FILES = ["adapter.json", "adapter.safetensors"]
+FILES = ["README.md", "adapter.json", "adapter.safetensors"]
 SEQUENCE, TOKEN, CHOICE = (
     f"BertFor{task}" for task in ("SequenceClassification", "TokenClassification", "MultipleChoice")
 )
@@ -38,7 +38,7 @@ from apt_minimal import load_adapter
 torch.set_num_threads(int(sys.argv[2]))
 for folder, (cls, backbone, inputs) in json.loads(sys.argv[1]).items():
     torch.manual_seed(99)
-    model = load_adapter(getattr(transformers, cls).from_pretrained(backbone), folder).eval()
+    model = load_adapter(getattr(transformers, cls).from_pretrained(backbone), folder, "bert.pooler").eval()
     torch.save(model(**{name: torch.tensor(x) for name, x in inputs.items()}).logits, folder + ".logits")
 """
 
@@ -96,11 +96,11 @@ def test_every_trained_tensor_comes_back(make, tiny, tmp_path, right_padded):
     }
 
 
-def test_the_folder_holds_two_files_and_the_trained_tensors_only(make, tmp_path):
+def test_the_folder_holds_two_files_a_card_and_the_trained_tensors_only(make, tmp_path):
     model = make()
     save_adapter(model, tmp_path / "new" / "folder")
     assert sorted(os.listdir(tmp_path / "new" / "folder")) == FILES
-    with safe_open(tmp_path / "new" / "folder" / FILES[1], "pt") as tensors:
+    with safe_open(tmp_path / "new" / "folder" / FILES[2], "pt") as tensors:
         assert set(tensors.keys()) == {name for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -127,7 +127,7 @@ def test_the_config_is_kept(make, tiny, tmp_path):
     apt = AptConfig((4, 0, 7), layer_gate=False, gate_input="mean", init_std=0.1, prefix_dropout=0.3)
     save_adapter(make(apt), tmp_path)
     save_adapter(load_adapter(tiny(BertForSequenceClassification), tmp_path), tmp_path / "again")
-    written = json.loads((tmp_path / "again" / FILES[0]).read_text())["config"]
+    written = json.loads((tmp_path / "again" / FILES[1]).read_text())["config"]
     assert AptConfig(**written) == apt
 
 
@@ -158,8 +158,8 @@ def test_an_unfrozen_pooler_survives_a_second_save(make, tiny, tmp_path, right_p
     model = make()
     model.bert.pooler.requires_grad_(True)
     save_adapter(train_by_hand(model), tmp_path / "one")
-    save_adapter(load_adapter(tiny(BertForSequenceClassification), tmp_path / "one"), tmp_path / "two")
-    again = load_adapter(tiny(BertForSequenceClassification), tmp_path / "two")
+    save_adapter(load_adapter(tiny(BertForSequenceClassification), tmp_path / "one", "bert.pooler"), tmp_path / "two")
+    again = load_adapter(tiny(BertForSequenceClassification), tmp_path / "two", ["bert.pooler"])
     assert torch.equal(again(**right_padded).logits, model(**right_padded).logits)
 
 
@@ -197,7 +197,7 @@ def test_after_a_failed_save_the_older_adapter_still_loads(failure, make, tiny, 
         if failure in ("NaN", "infinite"):
             prefixes(model)[1].value.data[0, 0] = float("nan" if failure == "NaN" else "inf")
         else:
-            patch.setattr("apt_minimal.adapter.save_file" if failure == "disk full" else "json.dumps", fail)
+            patch.setattr("os.fsync" if failure == "disk full" else "json.dumps", fail)
         with pytest.raises((ValueError, OSError)):
             save_adapter(model, tmp_path)
     assert sorted(os.listdir(tmp_path)) == FILES

@@ -11,6 +11,7 @@ from transformers import BertForSequenceClassification, BertForTokenClassificati
 from transformers import RobertaForSequenceClassification as Roberta
 
 from apt_minimal import load_adapter, prefixes, save_adapter
+from apt_minimal.adapter import fingerprint
 
 JSON, TENSORS = "adapter.json", "adapter.safetensors"
 BERT = BertForSequenceClassification
@@ -38,9 +39,11 @@ def refused(state):
 
 
 def rewrite(folder, change):
-    """Change an adapter's description with a function that gets the dict."""
+    """Change an adapter's description with a function that gets the dict, and make its checksum fit."""
     description = json.loads((folder / JSON).read_text())
     change(description)
+    rest = {key: value for key, value in description.items() if key != "sha256"}
+    description["sha256"] = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
     (folder / JSON).write_text(json.dumps(description))
 
 
@@ -157,7 +160,7 @@ def test_a_tensor_that_is_lacking_is_named(saved, tiny, refused):
 
 # The description
 
-KEYS = ["format", "config", "labels", "backbone", "tensors_sha256"]
+KEYS = ["format", "config", "labels", "problem_type", "backbone", "backbone_tensors", "versions", "tensors_sha256"]
 DAMAGES = {f"no {key}": lambda d, key=key: d.pop(key) for key in KEYS} | {
     "no fingerprint": lambda d: d["backbone"].pop("fingerprint"),
     "unknown config key": lambda d: d["config"].update(prefix_lenght=4),
@@ -172,6 +175,41 @@ DAMAGES = {f"no {key}": lambda d, key=key: d.pop(key) for key in KEYS} | {
 def test_a_description_that_lacks_or_breaks_something(damage, saved, tiny, refused):
     rewrite(saved, damage)
     refused(tiny(BERT), saved, ValueError, JSON)
+
+
+def test_a_changed_letter_in_the_description_is_noticed(saved, tiny, refused):
+    (saved / JSON).write_text((saved / JSON).read_text().replace("LABEL_1", "LABEL_7"))
+    refused(tiny(BERT), saved, ValueError, "checksum does not fit")
+
+
+def declare(folder, names, **tensors):
+    """An adapter that replaces parts of the backbone, its fingerprint and checksums made to fit."""
+    everything = load_file(folder / TENSORS) | tensors
+    save_file(everything, folder / TENSORS)
+    checksum = hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest()
+    rewrite(folder, lambda d: d.update(backbone_tensors=names, tensors_sha256=checksum))
+
+
+WORDS = "bert.embeddings.word_embeddings.weight"
+
+
+def test_an_adapter_that_replaces_the_backbone_is_refused_unless_it_is_allowed_by_name(saved, tiny, refused):
+    model = tiny(BERT)
+    rewrite(saved, lambda d: d["backbone"].update(fingerprint=fingerprint(model, [WORDS])))
+    declare(saved, [WORDS], **{WORDS: torch.zeros(60, 32)})
+    refused(model, saved, ValueError, rf"replaces 1 weights of the backbone: {WORDS}")
+    assert load_adapter(model, saved, allow=["bert.embeddings"]).get_parameter(WORDS).eq(0).all()
+
+
+@pytest.mark.parametrize("name", [WORDS, "bert.no.such.weight", "../../elsewhere"])
+def test_a_tensor_of_the_backbone_that_is_not_declared_is_refused(name, saved, tiny, refused):
+    declare(saved, [], **{name: torch.zeros(60, 32)})
+    refused(tiny(BERT), saved, ValueError, f"{name}, which the model lacks")
+
+
+def test_only_weights_of_the_backbone_can_be_declared(saved, tiny, refused):
+    declare(saved, ["classifier.weight"])
+    refused(tiny(BERT), saved, ValueError, "declares classifier.weight as trained, which are no weights")
 
 
 def test_labels_that_are_a_number(saved, tiny, refused):
