@@ -51,7 +51,8 @@ def wrong(exercise, said: str, tests: str, passed: int, trials: int) -> None:
         print(f"    ({name}.last holds the inputs, yours and expected; {name}.show() draws how they differ)")
     elif last.expected != "":  # which is no value, but a verdict
         print(f"    expected: {shown(last.expected)}")
-        print(f"    yours:    {shown(last.yours)}")
+        if not isinstance(last.yours, Exception):  # it has been named
+            print(f"    yours:    {shown(last.yours)}")
     if exercise.hints_seen < min(len(exercise.hints), exercise.wrong_tries + 1):
         print(f"  Stuck? {name}.hint() says more.")
 
