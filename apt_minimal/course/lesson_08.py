@@ -241,7 +241,7 @@ def detectable(score, n):
 def _scores():
     yield "a score of one half", (50.0, 100)
     for score, n in ((80.0, 277), (94.0, 104), (65.0, 3270)):
-        yield f"a score of {score:.0f} on {n} examples", (score, n)
+        yield f"{score:.0f} on {n} examples", (score, n)
     yield "a score that is no whole number", (63.5, 104)
     yield "everything right", (100.0, 20)
 

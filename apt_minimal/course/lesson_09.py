@@ -25,7 +25,7 @@ def align_labels(word_ids, tags):
 def _words():
     short = [None, 0, 1, None], [5, 3]
     yield "one sub-word per word", short
-    yield "the same sentence again: nothing is left over from the first call", short
+    yield "the same sentence again (nothing left over)", short
     yield "words of several sub-words", ([None, 0, 0, 0, 1, None], [5, 3])
     yield "padding", ([None, 0, 1, 1, None, None, None], [4, 2])
     yield "neighbours with the same tag", ([None, 0, 1, 1, 2, None], [6, 6, 6])
@@ -99,7 +99,7 @@ def _tagged():
         "an I- that continues nothing": "O I-Peop I-Peop O B-Org",
         "an I- after a gap": "B-Loc O I-Loc O",
         "an I- after one of another type": "B-Loc I-Org I-Loc",
-        "no entity, and none left over from other sentences": "O O",
+        "no entity (none left over from other sentences)": "O O",
         "several entities": "B-Peop I-Peop O B-Loc O B-Org I-Org I-Org",
         "a type with a hyphen": "O B-creative-work I-creative-work B-work",
     }.items():
@@ -182,9 +182,9 @@ def strict_f1(gold, predicted):
 
 def _sentences():
     for tests, gold, predicted in (
-        ("a wrong end: a miss and a false alarm", ["B-Loc I-Loc O"], ["B-Loc O O"]),
-        ("three entities, one found", ["B-Loc B-Org B-Loc O"], ["B-Loc O O O"]),
-        ("one entity, and two more guessed", ["B-Loc O O O"], ["B-Loc O B-Org B-Loc"]),
+        ("a wrong end", ["B-Loc I-Loc O"], ["B-Loc O O"]),
+        ("one of three entities found", ["B-Loc B-Org B-Loc O"], ["B-Loc O O O"]),
+        ("one entity and two false alarms", ["B-Loc O O O"], ["B-Loc O B-Org B-Loc"]),
         ("a wrong type", ["B-Loc O B-Org B-Org"], ["B-Org O B-Org B-Org"]),
         ("a wrong start", ["O B-Loc I-Loc B-Org"], ["B-Loc I-Loc I-Loc B-Org"]),
         ("a sentence of O tags that are all right", ["O O O O B-Loc"], ["O O O O O"]),
@@ -194,7 +194,7 @@ def _sentences():
         ("an I- that continues nothing (strict)", ["O B-Loc", "B-Loc O"], ["O B-Loc", "I-Loc O"]),
         ("an I- of another type (strict)", ["B-Loc O", "B-Org O"], ["B-Loc I-Org", "B-Loc O"]),
         ("an I- at the beginning of a sentence", ["O B-Loc", "O B-Org"], ["O B-Loc", "I-Loc B-Org"]),
-        ("nothing predicted, and nothing there", ["O O"], ["O O"]),
+        ("nothing predicted and nothing there", ["O O"], ["O O"]),
     ):
         yield tests, tuple([tags.split() for tags in side] for side in (gold, predicted))
 
