@@ -1,11 +1,11 @@
 """CoNLL's columns: words and tags as they stand, IOB1 turned into IOB2, what is malformed named with its line."""
 
-import random
+import json
+from pathlib import Path
 
 import pytest
-from seqeval.metrics.sequence_labeling import get_entities
-from seqeval.scheme import IOB1, Entities
 
+from apt_minimal.lab.data.entities import entities
 from apt_minimal.lab.data.rows import read_rows
 
 # In CoNLL-2003's form: word, part of speech, chunk, entity; the third sentence has two neighbours of one type.
@@ -73,21 +73,13 @@ def test_a_word_may_be_anything_without_blanks(word, read):
     assert read(as_text(rows)) == (rows, "IOB2")
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_converted_tags_spell_seqevals_iob1_entities(seed, read):
-    rng = random.Random(seed)
-    sentences = [["I-A"]]  # so that the file is IOB1
-    for _ in range(60):
-        tags = ["O"]
-        for _ in range(rng.randint(1, 9)):
-            before = tags[-1]
-            tags.append(rng.choice(["O", "I-A", "I-B", *([f"B-{before[2:]}"] if before != "O" else [])]))
-        sentences.append(tags)
+def test_the_converted_tags_spell_seqevals_iob1_entities(read):
+    cases = json.loads((Path(__file__).parent / "seqeval_cases.json").read_text(encoding="utf-8"))["iob1"]
+    sentences = [["I-A"], *(case["tags"].split() for case in cases)]  # the first one makes the file IOB1
     rows, scheme = read(as_text([{"tokens": ["w"] * len(tags), "ner_tags": tags} for tags in sentences]))
     assert scheme == "IOB1"
-    for tags, row in zip(sentences, rows, strict=True):
-        expected = [(e.tag, e.start, e.end) for e in Entities([tags], IOB1).entities[0]]
-        assert [(type, start, end + 1) for type, start, end in get_entities(row["ner_tags"])] == expected
+    for case, row in zip(cases, rows[1:], strict=True):
+        assert entities(row["ner_tags"]) == [tuple(entity) for entity in case["entities"]]
 
 
 MALFORMED = {
