@@ -1,15 +1,19 @@
 # make course   run every notebook in order; the executed copies and HTML go to build/course/
-# make test     run all tests, then run the notebooks again and compare every output with the saved one
+# make check    before a commit, two minutes: lint, format, types, the import rule, all tests but the slow ones
+# make test     all tests, then the notebooks again, comparing every output with the saved one
 # make fuzz     damaged data and made-up inputs, many thousands of them, for about half an hour
 # make lab      open the notebooks in JupyterLab
-# make editions  what teachers hand out: student and instructor editions and slides, in build/teaching/
-# make backbone-base  fetch the base backbone (about 400 MB) into the user's cache
+# make editions what teachers hand out: student and instructor editions and slides, in build/teaching/
+# make backbone-base   fetch the base backbone (about 400 MB) into the user's cache
 # make format   tidy the code and the notebooks
+# make coverage how much of the core its own tests run; fails below 99 %
+# make test-newest, make test-oldest   the quick tests with the newest or oldest versions that pyproject.toml allows
 # make clean    remove build/ and caches (to set up anew, delete .venv as well)
 #
-# Each sets up .venv first, once. With another Python: make PYTHON=python3.12 test
+# Each sets up .venv first, once. With another Python: make PYTHON=python3.12 test. With one process: make WORKERS=1 test
 
 PYTHON ?= python3
+WORKERS ?= logical
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 
@@ -18,15 +22,26 @@ export JUPYTER_PREFER_ENV_PATH = 1
 unexport JUPYTER_PATH
 # Without a hub, transformers would try to reach it for a minute before going on.
 OFFLINE = HF_HUB_OFFLINE=1
+# A file, or a notebook, per process, each with one thread: threads of several processes would wait for each other.
+PARALLEL = OMP_NUM_THREADS=1 $(OFFLINE) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
-.PHONY: course test fuzz lab editions backbone-base format clean
+.PHONY: course check lint test fuzz lab editions backbone-base format coverage test-newest test-oldest clean
 
 course: $(INSTALLED)
 	$(OFFLINE) $(BIN)/python -m apt_minimal.course.run
 
+lint: $(INSTALLED)
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/basedpyright
+
+check: lint
+	$(PARALLEL) -m "not slow" tests
+
 test: $(INSTALLED)
-	$(OFFLINE) $(BIN)/python -m pytest tests
-	$(OFFLINE) $(BIN)/python -m pytest --nbval --nbval-current-env notebooks
+	$(PARALLEL) tests
+	$(PARALLEL) --nbval --nbval-current-env notebooks
 
 fuzz: $(INSTALLED)
 	$(OFFLINE) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/lab/test_data_fuzz.py tests/lab/test_properties.py
@@ -46,8 +61,12 @@ format: $(INSTALLED)
 	$(BIN)/python -m ruff format
 	$(BIN)/python -m ruff check
 
+coverage: $(INSTALLED)
+	$(OFFLINE) $(BIN)/python -m coverage run -m pytest -q -m "not slow" --ignore=tests/lab --ignore=tests/course tests
+	$(BIN)/python -m coverage report
+
 clean:
-	rm -rf build .pytest_cache .ruff_cache apt_minimal.egg-info
+	rm -rf build .coverage .pytest_cache .ruff_cache apt_minimal.egg-info
 
 # A torch that is already in .venv (a CPU-only one, say) stays: its version takes the place of the pinned one.
 $(INSTALLED): pyproject.toml constraints.txt

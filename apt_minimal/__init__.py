@@ -13,6 +13,10 @@ from apt_minimal.gates import LayerGate, TokenGate
 from apt_minimal.hub import push_adapter
 from apt_minimal.prefix import AdaptivePrefix, AptConfig
 from apt_minimal.record import record
+from apt_minimal.versions import check_transformers, own_version
+
+check_transformers()
+__version__ = own_version()
 
 __all__ = [
     "AdaptivePrefix",
