@@ -65,6 +65,13 @@ coverage: $(INSTALLED)
 	$(OFFLINE) $(BIN)/python -m coverage run -m pytest -q -m "not slow" --ignore=tests/lab --ignore=tests/course tests
 	$(BIN)/python -m coverage report
 
+# TORCH fixes torch's version, for a CPU-only one, say: make TORCH=2.13.0 test-newest
+test-newest test-oldest: test-%:
+	$(PYTHON) -m venv --clear build/$*
+	build/$*/bin/python -m pip install $(if $(TORCH),torch==$(TORCH)) \
+		$(if $(filter oldest,$*),`TORCH=$(TORCH) build/$*/bin/python tests/oldest.py`) -e ".[lab,backbone,notebooks,test]"
+	$(subst $(BIN),build/$*/bin,$(PARALLEL)) -m "not slow" tests
+
 clean:
 	rm -rf build .coverage .pytest_cache .ruff_cache apt_minimal.egg-info
 
