@@ -1,7 +1,7 @@
 """Print the oldest versions that pyproject.toml allows, one requirement per line, as `make test-oldest` installs them.
 
-    python tests/oldest.py            # torch~=2.5.0, transformers~=5.17.0, …: a first release with its repairs
-    TORCH=2.13.0 python tests/oldest.py    # all but torch, which is fixed elsewhere
+python tests/oldest.py            # torch~=2.5.0, transformers~=5.17.0, …: a first release with its repairs
+TORCH=2.13.0 python tests/oldest.py    # all but torch, which is fixed elsewhere
 """
 
 import os
