@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import with_prefix
+from made import with_prefix
 
 from apt_minimal import AptConfig
 from apt_minimal.lab.train import loop as training

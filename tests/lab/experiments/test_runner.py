@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from conftest import made_row
+from made import made_row
 
 from apt_minimal.adapter import fingerprint
 from apt_minimal.lab.data.splits import apply_setting
