@@ -23,6 +23,8 @@ from apt_minimal.lab.experiments.records import RunRecord, RunSpec, read_predict
 from apt_minimal.lab.experiments.runner import minutes_left, run_grid
 from apt_minimal.lab.methods import load_model
 
+pytestmark = pytest.mark.slow  # processes and many small trainings
+
 GRID = """
 backbone = "{backbone}"
 seeds = [1, 2]
