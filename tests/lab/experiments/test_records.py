@@ -17,6 +17,7 @@ def test_no_file_has_no_lines(tmp_path):
     assert read_records(tmp_path / "none.jsonl") == []
 
 
+@pytest.mark.slow
 def test_lines_that_processes_write_at_once_are_all_whole(tmp_path):
     script = """
 import sys; from pathlib import Path; from apt_minimal.lab.experiments.records import RunRecord, RunSpec, write_record
