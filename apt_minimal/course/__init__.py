@@ -8,7 +8,7 @@ names is first used.
 from importlib import import_module
 
 _NAMES = (
-    "attention masked_attention multi_head_attention telling_inputs",
+    "attention masked_attention multi_head_attention telling_inputs look_back",
     "layer_norm embed layer pack position_ids",
     "prefix_attention prefix_mass undo_prefix can_a_prefix",
     "token_gate masked_mean gate_prefix remove_tokens reads_padding",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from apt_minimal.course.check import Exercise, draws
 from apt_minimal.course.lesson_01_faults import check_telling_inputs as check_telling_inputs  # exercise 1.4
+from apt_minimal.course.lesson_01_head import check_look_back as check_look_back  # exercise 1.5
 
 NO_ROOT = "the scores are not divided by √d_h: the longer the vectors, the nearer the softmax comes to a hard choice"
 BY_D = "the root is that of the full width h · d_h; each score is a sum over one head's d_h numbers"

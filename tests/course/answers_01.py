@@ -148,9 +148,34 @@ WRONG_1_4 = {
     "mask_of_floats": lambda: tuple(x.float() for x in telling(Q, K, V)),
 }
 
+
+def back_on_a_circle(n):
+    """Places on a circle: the query is the key of the place before, turned back by one step."""
+    angle = torch.arange(n).double() * 2 * math.pi / (n + 1)
+    key = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    return 3000 * key[(torch.arange(n) - 1).clamp(min=0)], key
+
+
+def back_by_scores(n):
+    """The scores themselves as queries, with one key for each place."""
+    scores = torch.full((n, n), -50.0 * n)
+    for token in range(n):
+        scores[token, max(token - 1, 0)] = 50.0 * n
+    return scores, torch.eye(n)
+
+
+WRONG_1_5 = {
+    "keys_of_another_size": lambda n: (torch.zeros(n, 2), torch.zeros(n, 3)),
+    "for_eight_tokens": lambda n: (100 * torch.eye(8)[[0, 0, 1, 2, 3, 4, 5, 6]][:n], torch.eye(8)[:n]),
+    "integers": lambda n: (torch.eye(n).long(), torch.eye(n).long()),
+    "infinite": lambda n: (torch.eye(n) * math.inf, torch.eye(n)),
+    "two_back": lambda n: (100 * torch.eye(n)[(torch.arange(n) - 2).clamp(min=0)], torch.eye(n)),
+}
+
 CHECKS = [
     (course.check_attention, {"loops": attend_by_loops, "log_space": attend_in_log_space}, WRONG_1_1),
     (course.check_masked_attention, {"loop": masked_by_loop, "large_number": MaskedAttention()}, WRONG_1_2),
     (course.check_multi_head_attention, {"slices": mha_by_slices, "torch": mha_of_torch}, WRONG_1_3),
     (course.check_telling_inputs, RIGHT_1_4, WRONG_1_4),
+    (course.check_look_back, {"circle": back_on_a_circle, "scores": back_by_scores}, WRONG_1_5),
 ]

@@ -5,36 +5,43 @@ from apt_minimal.course.draw.palette import FROZEN, MUTED, OTHER, OUTPUT, PAPER,
 
 
 def soft_lookup() -> Drawing:
-    """Lesson 01's lookup with a query and three keys, by hand."""
+    """Lesson 01's lookup with a query and four keys, by hand."""
     card = Card(
         "Attention is a soft lookup",
-        "The query (ln 2, ln 3) is compared with three keys. Their dot products are ln 2, ln 3 and ln 6. Taken as "
-        "powers of e they are 2, 3 and 6, which sum to 11, so the weights are 2/11, 3/11 and 6/11. The output is the "
-        "mean of the three values with these weights: (8, 15).",
-        430,
+        "The word apple asks for a colour, with the weight ln 2, and for a word of the first pair, with the weight "
+        "ln 3. Its query is compared with the keys of red, apple, green and pear. The scores are ln 6, ln 3, ln 2 and "
+        "0. Taken as powers of e they are 6, 3, 2 and 1, which sum to 12, so the weights are 6/12, 3/12, 2/12 and "
+        "1/12. The output is the mean of the four values with these weights: (6, 2).",
+        482,
     )
-    query = card.box(MARGIN, 62, 170, 36, "query (ln 2, ln 3)", fill=QUERY)
-    for x, head in ((66, "key"), (160, "score"), (225, "e to the"), (294, "weight"), (416, "value")):
+    query = card.box(MARGIN, 62, 218, 36, "apple’s query (ln 2, ln 3)", fill=QUERY)
+    for x, head in ((114, "key"), (184, "score"), (240, "e to the"), (296, "weight"), (418, "value")):
         card.text(x, 138, head, size=15, color=MUTED)
-    card.text(160, 156, "q · k", size=14, color=MUTED)
-    card.text(225, 156, "score", size=14, color=MUTED)
-    card.arrow((66, query.bottom + 1), (66, 126))
+    card.text(184, 156, "q · k", size=14, color=MUTED)
+    card.text(240, 156, "score", size=14, color=MUTED)
+    card.arrow((114, query.bottom + 1), (114, 126))
     card.note(query.right + 12, 80, "compared with every key", anchor="start")
-    rows = [("(1, 0)", "ln 2", 2, "(11, 0)"), ("(0, 1)", "ln 3", 3, "(0, 11)"), ("(1, 1)", "ln 6", 6, "(11, 22)")]
-    for i, (key, score, power, value) in enumerate(rows):
-        y = 174 + 52 * i
-        card.box(MARGIN, y, 84, 36, key)
-        card.text(160, y + 18, score)
-        card.text(225, y + 18, f"{power}")
-        bar = card.box(264, y + 6, 10 * power, 24, fill=tint(OUTPUT, 0.25 + power / 11), radius=3)
-        card.text(bar.right + 6, y + 18, f"{power}/11", size=15, anchor="start")
-        card.box(376, y, 80, 36, value, fill=tint(OUTPUT, 0.25 + power / 11))
-    card.line((MARGIN, 334), (456, 334), width=1.5)
-    card.text(225, 352, "11", color=MUTED)
-    card.text(294, 352, "sum 1", color=MUTED)
-    card.text(MARGIN, 396, "weighted mean of the values", anchor="start", color=MUTED)
-    card.box(376, 378, 80, 36, "(8, 15)", fill=OUTPUT, bold=True)
-    card.arrow((416, 321), (416, 376))
+    rows = [
+        ("red", "(1, 1)", "ln 6", 6, "(12, 0)"),
+        ("apple", "(0, 1)", "ln 3", 3, "(0, 0)"),
+        ("green", "(1, 0)", "ln 2", 2, "(0, 12)"),
+        ("pear", "(0, 0)", "0", 1, "(0, 0)"),
+    ]
+    for i, (word, key, score, power, value) in enumerate(rows):
+        y, color = 174 + 52 * i, tint(OUTPUT, 0.15 + power / 8)
+        card.text(MARGIN, y + 18, word, anchor="start")
+        card.box(82, y, 66, 36, key)
+        card.text(184, y + 18, score)
+        card.text(240, y + 18, f"{power}")
+        bar = card.box(266, y + 6, 10 * power, 24, fill=color, radius=3)
+        card.text(bar.right + 6, y + 18, f"{power}/12", size=15, anchor="start")
+        card.box(380, y, 76, 36, value, fill=color)
+    card.line((MARGIN, 386), (456, 386), width=1.5)
+    card.text(240, 404, "12", color=MUTED)
+    card.text(296, 404, "sum 1", color=MUTED)
+    card.text(MARGIN, 448, "weighted mean of the values", anchor="start", color=MUTED)
+    card.box(380, 430, 76, 36, "(6, 2)", fill=OUTPUT, bold=True)
+    card.arrow((418, 373), (418, 428))
     return card.drawing()
 
 
