@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import permutation_test, rankdata
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ def rank_agreement(readings: Sequence[Sequence[float]], draws: int = 2000, seed:
     Compare with readings of fresh prefixes. Equal values share the mean of their ranks.
 
     Args:
-        readings: one reading a seed or task, [seeds, L]: `layer_effects`, say. Layers that are NaN in all are left out.
-        draws: how many times to shuffle. With few rankings of few layers p is coarse: two orders of three layers are
-            the same in one case of six.
+        readings: one per seed or task, [seeds, L]: `layer_effects`, for instance. Layers NaN in all are left out.
+        draws: how many times to shuffle; where there are not so many orders, each is counted once. With few rankings of
+            few layers p is coarse: two orders of three layers are the same in one case of six.
         seed: of the shuffling.
 
     Raises:
@@ -51,12 +51,16 @@ def rank_agreement(readings: Sequence[Sequence[float]], draws: int = 2000, seed:
         )
     if (values == values[:, :1]).all(axis=1).any():
         raise ValueError("in one of the readings all layers are equal, so it has no order to agree with")
-    ranks, rng = rankdata(values, axis=1), np.random.default_rng(seed)
-    mean = _mean_correlation(ranks)
-    shuffled = np.array([_mean_correlation(rng.permuted(ranks, axis=1)) for _ in range(draws)])
-    # Rounding must not tell apart what is equal; the order that was found counts as one of the cases.
-    as_high = 1 + (shuffled >= mean - 1e-9).sum()
-    return RankAgreement(mean, float(np.quantile(shuffled, 0.95)), float(as_high / (1 + draws)))
+    found = permutation_test(
+        list(rankdata(values, axis=1)),
+        _mean_correlation,
+        permutation_type="pairings",
+        n_resamples=draws,
+        alternative="greater",
+        vectorized=False,
+        random_state=np.random.default_rng(seed),
+    )
+    return RankAgreement(found.statistic, float(np.quantile(found.null_distribution, 0.95)), float(found.pvalue))
 
 
 def lengths_from(reading: Sequence[float], budget: int) -> tuple[int, ...]:
@@ -67,7 +71,7 @@ def lengths_from(reading: Sequence[float], budget: int) -> tuple[int, ...]:
     budget is spent; of equal ones, for the lower layer. The lengths add up to the budget.
 
     Args:
-        reading: one number a layer, [L]: `layer_effects`, or their mean over seeds.
+        reading: one number per layer, [L]: `layer_effects`, or their mean over seeds.
         budget: prefix tokens in all layers together.
 
     Raises:
@@ -88,6 +92,6 @@ def lengths_from(reading: Sequence[float], budget: int) -> tuple[int, ...]:
     return tuple(lengths)
 
 
-def _mean_correlation(ranks: np.ndarray) -> float:
-    """Mean of Pearson's correlation over all pairs of rows: of ranks, Spearman's."""
+def _mean_correlation(*ranks: np.ndarray) -> float:
+    """Mean of Pearson's correlation over all pairs of rankings: of ranks, Spearman's."""
     return float(np.corrcoef(ranks)[np.triu_indices(len(ranks), k=1)].mean())
