@@ -63,6 +63,7 @@ def make(tiny):
     return build
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bits(tiny, right_padded, tmp_path):
     tiny().save_pretrained(tmp_path / "backbone")
     jobs, here = {}, {}

@@ -98,7 +98,7 @@ def test_readme_example_runs(minilm, tmp_path, monkeypatch):
     names = {}
     exec(example, names)
     assert len(names["optimizer"].param_groups[0]["params"]) > 2
-    assert sorted(file.name for file in Path("my-adapter").iterdir()) == ["adapter.json", "adapter.safetensors"]
+    assert {file.name for file in Path("my-adapter").iterdir()} >= {"adapter.json", "adapter.safetensors"}
 
 
 # Saved notebooks
@@ -259,6 +259,7 @@ def run_course(folder, *names):
     return course.main([*names, "--notebooks", str(folder), "--out", str(folder.parent / "out")])
 
 
+@pytest.mark.slow
 def test_course_goes_on_after_failures_and_reports_them(folder, capsys):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert run_course(folder) == 1
@@ -280,6 +281,7 @@ def test_course_names_a_lesson_before_it_runs(folder, capsys, monkeypatch):
     assert printed == ["01_good ... ", "0.0 minutes\n03_good ... "]
 
 
+@pytest.mark.slow
 def test_course_runs_the_lessons_it_is_given_and_keeps_other_files(folder, capsys):
     out = folder.parent / "out"
     out.mkdir()
@@ -294,6 +296,7 @@ def test_course_runs_the_lessons_it_is_given_and_keeps_other_files(folder, capsy
     assert "42" in (out / "01_good.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_course_reports_a_kernel_that_dies(folder, capsys):
     notebook = new_notebook(cells=[cell("import os\nos._exit(1)")])
     nbformat.write(notebook, folder / "05_dies.ipynb")

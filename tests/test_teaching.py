@@ -134,6 +134,7 @@ def test_one_command_writes_both_editions_and_the_slides(tmp_path):
     assert page.count("<section") > 20 and "data:image/png" in page
 
 
+@pytest.mark.slow
 def test_an_instructors_lesson_runs(tmp_path):
     lesson, solutions = (ROOT / "notebooks" / folder / "01_attention.ipynb" for folder in ("", "solutions"))
     made = editions.instructor_edition(*(nbformat.read(path, as_version=4) for path in (lesson, solutions)))

@@ -112,7 +112,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     files = sorted((options.root / "notebooks").glob("*.ipynb"))
     if not files:
-        parser.error(f"there are no notebooks in {options.root / 'notebooks'}; start it from the repository's root")
+        where = "the lessons lie in the repository, not in the installed package: run this from its root"
+        parser.error(
+            f"there are no notebooks in {(options.root / 'notebooks').resolve()}; {where}, or name it with --root"
+        )
     lessons = {file.stem: nbformat.read(file, as_version=4) for file in files}
     questions = (options.root / "docs/questions.md").read_text(encoding="utf-8")
     for edition, bank in (("student", without_key(questions)), ("instructor", questions)):

@@ -1,308 +1,381 @@
 """Lesson 11: reading the gates."""
 
 import math
-from collections.abc import Callable, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 
 import torch
-from scipy.stats import kendalltau, rankdata
+from scipy.stats import kendalltau, rankdata  # noqa: F401  a slip ranks with it
 from torch import Tensor
 
-from apt_minimal.course.checking import check, combine, say
+from apt_minimal.course.check import Exercise, draws
 
-__all__ = [
-    "check_attention_without",
-    "check_effect",
-    "check_lengths",
-    "check_moved",
-    "check_rank_correlation",
-]
+__all__ = ["check_attention_without", "check_effect", "check_lengths", "check_moved", "check_rank_correlation"]
+
+# 11.1
 
 
-def _without(query, key, value, p_k, p_v, gone, how="mask", which=lambda gone, l: gone, scale=True):
-    """Attention without some prefix tokens, rightly or in one of the ways that are no removal."""
-    l = p_k.shape[2]
-    out = torch.zeros(l, dtype=torch.bool)
-    out[[i for i in which(gone, l) if -l <= i < l]] = True
-    p_k, p_v = p_k.clone(), p_v.clone()
-    if how in ("key", "both"):
-        p_k[:, :, out] = 0.0
-    if how in ("value", "both"):
-        p_v[:, :, out] = 0.0
-    scores = query @ torch.cat([p_k, key], 2).transpose(-1, -2) / (math.sqrt(query.shape[-1]) if scale else 1)
-    if how == "mask":
-        scores[..., :l][..., out] = -math.inf
-    return scores.softmax(-1) @ torch.cat([p_v, value], 2)
+def attention_without(query, key, value, prefix_key, prefix_value, gone):
+    """Return E1's output, [b, h, n, d_h], without the prefix tokens in gone."""
+    kept = [i for i in range(prefix_key.shape[2]) if i not in gone]
+    p_k = prefix_key[:, :, kept]
+    p_v = prefix_value[:, :, kept]
+    keys = torch.cat([p_k, key], dim=2)  # [b, h, kept + n, d_h]
+    values = torch.cat([p_v, value], dim=2)
+    scores = query @ keys.mT / math.sqrt(query.shape[-1])
+    weights = scores.softmax(dim=-1)
+    return weights @ values
 
 
-def check_attention_without(answer: Callable[..., Tensor]) -> bool:
-    """Exercise 11.1: answer(query, key, value, prefix_key, prefix_value, gone), [b, h, n, d_h]."""
-    how = {
-        "": "mask",
-        "a key of zeros still scores 0, and exp(0) = 1 takes mass": "key",
-        "the token keeps its share of the softmax; what it would have said is missing, but the others get no more "
-        "attention (a weight set to 0 after the softmax is the same)": "value",
-        "a token of zeros is no missing token: its score is 0, and exp(0) = 1 takes mass": "both",
-        "nothing has been removed": "nothing",
-    }
-    which = {
-        "": lambda gone, l: gone,
-        "those in gone are to be removed; yours keeps them and removes the others": lambda gone, l: (
-            [i for i in range(l) if i not in gone]
+def filled(x: Tensor, places: Sequence[int], dim: int, number: float = 0.0) -> Tensor:
+    return x.index_fill(dim, torch.tensor(places, dtype=torch.long), number)
+
+
+def one_by_one(l: int, gone: Sequence[int]) -> list[int]:
+    """What is left if each place is deleted from what the ones before have left."""
+    kept = list(range(l))
+    for i in gone:
+        kept = kept[:i] + kept[i + 1 :]
+    return kept
+
+
+def _prefixes():
+    draw = draws(11)
+
+    def inputs(b, h, n, l, d_h, gone):
+        return *(draw(b, h, size, d_h) for size in (n, n, n, l, l)), gone
+
+    one = torch.ones(1, 1, 1, 1)
+    yield "one word and two prefix tokens", (one, one, 2 * one, torch.ones(1, 1, 2, 1), draw(1, 1, 2, 1).round(), [1])
+    yield "two of five tokens removed", inputs(2, 3, 4, 5, 6, [1, 4])
+    yield "gone in another order", inputs(1, 2, 3, 6, 4, [5, 0, 2])
+    yield "nothing removed", inputs(2, 2, 3, 4, 5, [])
+    yield "all tokens removed", inputs(2, 2, 5, 3, 4, [0, 1, 2])
+    yield "all sizes equal", inputs(3, 3, 3, 3, 3, [0])
+    yield "a prefix longer than the input", inputs(1, 1, 1, 7, 2, [3, 6])
+    query, key, value, p_k, p_v, gone = inputs(1, 2, 3, 4, 5, [0, 3])
+    yield "large scores", (15 * query, 15 * key, value, 15 * p_k, p_v, gone)
+    yield "scores far below 0", (0.3 * query + 9, 0.3 * key - 9, value, 0.3 * p_k - 9, p_v, gone)
+
+
+KEPT = "kept = [i for i in range(prefix_key.shape[2]) if {}]"
+FILLED = (
+    "p_k = prefix_key\np_v = prefix_value\nscores = filled(query @ keys.mT / math.sqrt(query.shape[-1]), {}, -1, {})"
+)
+check_attention_without = Exercise(
+    attention_without,
+    _prefixes,
+    {
+        "a key of zeros (or a score of 0) is no removal: e⁰ = 1 takes mass": (
+            "p_k = filled(prefix_key, gone, 2)\np_v = prefix_value"
         ),
-        "prefix tokens are counted from 0": lambda gone, l: [i - 1 for i in gone if i > 0],
-        "gone may name several tokens; yours removes the first one only": lambda gone, l: gone[:1],
-        "only the tokens in gone are to be removed, not the whole prefix": lambda gone, l: range(l) if gone else [],
-        "yours removes as many tokens as gone names, but the first ones": lambda gone, l: range(len(gone)),
-        "only those in gone are to be removed, not all between the first and the last of them": lambda gone, l: (
-            range(min(gone), max(gone) + 1) if gone else []
+        "a value (or weight) of 0 leaves the token its share: the others get no more": (
+            "p_k = prefix_key\np_v = filled(prefix_value, gone, 2)"
         ),
-    }
-    scale = {"": True, "the scores are divided by √d_h": False}
-    mistakes = combine(lambda *choices: lambda *inputs: _without(*inputs, *choices), how, which, scale)
-
-    def apart(query, key, value, p_k, p_v, gone):
-        kept = [i for i in range(p_k.shape[2]) if i not in gone]
-        return _without(query, key, value, p_k[:, :, kept], p_v[:, :, : len(kept)], [])
-
-    mistakes["a key and its value go together: yours leaves other values out than keys"] = apart
-    generator = torch.Generator().manual_seed(0)
-
-    def inputs(b, h, n, l, d_h, gone, size=1.0):
-        shapes = [(b, h, n, d_h)] * 3 + [(b, h, l, d_h)] * 2
-        return (*(size * torch.randn(shape, generator=generator) for shape in shapes), gone)
-
-    trials = [
-        ("two of five prefix tokens are to be removed here", inputs(2, 3, 4, 5, 6, [1, 4])),
-        ("gone may be in any order", inputs(1, 2, 3, 6, 4, [5, 0, 2])),
-        ("gone may be empty: then it is E1 with the whole prefix", inputs(2, 2, 3, 4, 5, [])),
-        ("with all tokens gone it is attention without a prefix", inputs(2, 2, 5, 3, 4, [0, 1, 2])),
-        ("all sizes may be equal", inputs(3, 3, 3, 3, 3, [0])),
-        ("scores may be large; the softmax must not overflow", inputs(1, 2, 4, 3, 8, [2], size=15.0)),
-        ("the prefix may be longer than the input", inputs(1, 1, 1, 7, 2, [3, 6])),
-    ]
-    query, key, value, p_k, p_v, gone = inputs(1, 2, 3, 4, 5, [0, 3], size=0.3)
-    low = query + 5, key - 5, value, p_k - 5, p_v, gone  # scores of about −56
-    trials.append(("all scores may be far below 0; a removed token's is below them all", low))
-    return check(answer, _without, trials, mistakes)
-
-
-def _norm(x: Tensor) -> Tensor:
-    return x.flatten(1).norm(dim=1)
-
-
-def _ratio(given: Tensor, without: Tensor) -> Tensor:
-    return _norm(given - without) / _norm(without)
-
-
-def _effect(given, without, mask, ratio=_ratio, mean=Tensor.mean, real=True) -> Tensor:
-    """Mean over inputs of ‖with − without‖ / ‖without‖ on real tokens."""
-    padding = ~mask.bool()[..., None] if real else torch.zeros_like(mask).bool()[..., None]
-    return mean(ratio(given.masked_fill(padding, 0.0), without.masked_fill(padding, 0.0)))
-
-
-def check_effect(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> bool:
-    """Exercise 11.2: answer(given, without, mask), [b, n, d] twice and [b, n]: the mean effect, []."""
-    ratio = {
-        "": _ratio,
-        "the change is measured against the output without the prefix": lambda g, w: _norm(g - w) / _norm(g),
-        "that is how much longer the output gets; ask for the length of the difference": lambda g, w: (
-            _norm(g) / _norm(w) - 1
+        "a token of zeros is no missing token: its score of 0 takes mass": (
+            "p_k = filled(prefix_key, gone, 2)\np_v = filled(prefix_value, gone, 2)"
         ),
-        "that is how much longer or shorter the output gets; ask for the length of the difference": lambda g, w: (
-            _norm(g) / _norm(w) - 1
-        ).abs(),
-        "the change still has to be divided by the length of the output without": lambda g, w: _norm(g - w),
-        "one ratio an input, then the mean; yours divides one sum over all inputs by another": lambda g, w: (
-            _norm(g - w).sum() / _norm(w).sum()
+        "a low number isn't −∞: scores may lie even lower": FILLED.format("gone", -30.0),
+        "the prefix stands in front, your masked columns behind": FILLED.format(
+            "[key.shape[2] + i for i in gone]", "-math.inf"
         ),
-        "one ratio an input; yours takes one norm over the whole batch": lambda g, w: (g - w).norm() / w.norm(),
-        "norms, not squared norms": lambda g, w: _ratio(g, w).square(),
-        "a norm is the root of the sum of squares, not a sum of absolute values": lambda g, w: (
-            (g - w).abs().sum((1, 2)) / w.abs().sum((1, 2))
+        "nothing has been removed": KEPT.format("True"),
+        "those in gone are to be removed: yours keeps them and removes the others": "kept = gone",
+        "the whole prefix is removed: only the tokens in gone are to go": "kept = []",
+        "prefix tokens are counted from 0": KEPT.format("i + 1 not in gone"),
+        "yours removes the first of gone only": KEPT.format("i not in gone[:1]"),
+        "yours removes the last of gone only": KEPT.format("i not in gone[-1:]"),
+        "removed one by one: behind each the others move": "kept = one_by_one(prefix_key.shape[2], gone)",
+        "as many tokens are removed as gone names, but the first ones": KEPT.format("i >= len(gone)"),
+        "all between the first and the last of gone are removed": KEPT.format(
+            "not gone or not min(gone) <= i <= max(gone)"
         ),
-    }
-    mean = {
-        "": Tensor.mean,
-        "the mean over inputs, not the sum": Tensor.sum,
-        "a mean over the inputs is asked for, one number": lambda x: x,
-    }
-    real = {"": True, "padding must have no part in it": False}
-    mistakes = combine(lambda *choices: lambda *inputs: _effect(*inputs, *choices), ratio, mean, real)
+        "a key and its value go together: yours leaves other values out": "p_v = prefix_value[:, :, : len(kept)]",
+        "keys and values must stand in the same order": "keys = torch.cat([key, p_k], dim=2)",
+        "the scores are not divided by √d_h": "scores = query @ keys.mT",
+        "the scores are divided by d_h, not by its root": "scores = query @ keys.mT / query.shape[-1]",
+        "the softmax runs over the queries": "weights = scores.softmax(dim=-2)",
+        "e^score overflows: leave the exponentials to softmax": "weights = scores.exp() / scores.exp().sum(-1, True)",
+    },
+    hints=(
+        "What would the softmax look like if these tokens had never been there?",
+        "Leave them out before keys and values are put together, or set their scores to −∞ before the softmax.",
+        "kept = [i for i in range(l) if i not in gone], then prefix_key[:, :, kept]",
+    ),
+)
 
-    def tokens(given, without, mask):
-        ratios = (given - without).norm(dim=-1) / without.norm(dim=-1)
-        return ratios.masked_fill(~mask.bool(), 0.0).sum(1).div(mask.sum(1)).mean()
+# 11.2
 
-    mistakes["one norm an input, over all of its real tokens; yours takes a ratio for each token"] = tokens
-    mistakes["padding must have no part in what you divide by, either"] = lambda given, without, mask: (
-        _norm((given - without).masked_fill(~mask.bool()[..., None], 0.0)) / _norm(without)
-    ).mean()
-    generator = torch.Generator().manual_seed(1)
 
-    def inputs(b, n, d, lengths, left=False, dtype=torch.bool):
-        given, without = (torch.randn(b, n, d, generator=generator) for _ in range(2))
-        scale = 0.3 + 3 * torch.rand(b, n, 1, generator=generator)
+def effect(given, without, mask):
+    """Return the mean over inputs of ‖given − without‖ / ‖without‖ on real tokens: [b, n, d] twice, [b, n] -> []."""
+    padding = ~mask.bool().unsqueeze(-1)
+    g = given.masked_fill(padding, 0.0).flatten(1)  # [b, n · d]
+    w = without.masked_fill(padding, 0.0).flatten(1)
+    change = (g - w).norm(dim=1)
+    length = w.norm(dim=1)
+    ratio = change / length
+    return ratio.mean()
+
+
+def _outputs():
+    draw = draws(112)
+
+    def inputs(b, n, d, lengths, dtype=torch.bool):
+        without = draw(b, n, d)
+        scale = 0.3 + 3 * draw(b, n, 1).sigmoid()
         mask = (torch.arange(n) < torch.tensor(lengths)[:, None]).to(dtype)
-        return scale * (without + 0.5 * given), without * scale, mask.flip(1) if left else mask
+        return scale * (without + 0.5 * draw(b, n, d)), scale * without, mask
 
-    trials = [
-        ("inputs differ in length; padding stands behind", inputs(3, 5, 4, [5, 2, 3])),
-        ("padding may stand in front", inputs(3, 6, 2, [1, 6, 4], left=True)),
-        ("the mask may hold integers", inputs(2, 4, 3, [4, 1], dtype=torch.long)),
-        ("all sizes may be equal", inputs(4, 4, 4, [4, 3, 2, 1])),
-        ("there may be one input, and one token", inputs(1, 1, 6, [1])),
-    ]
-    given, without, mask = inputs(5, 3, 2, [3] * 5)
-    trials.append(("values may be in float64", (given.double(), without.double(), mask)))
-    return check(answer, _effect, trials, mistakes)
-
-
-def _correlation(one: Tensor, other: Tensor, ranks=None) -> float:
-    ranks = ranks or (lambda x: torch.as_tensor(rankdata(x)))
-    one, other = (ranks(x.double()).double() for x in (one, other))
-    one, other = one - one.mean(), other - other.mean()
-    return (one @ other / (one.norm() * other.norm())).item()
+    one = torch.tensor([[[3.0, 4.0], [9.0, 9.0]]]), torch.tensor([[[0.0, 5.0], [1.0, 2.0]]])
+    yield "one real token and one of padding", (*one, torch.tensor([[True, False]]))
+    yield "padding behind", inputs(3, 5, 4, [5, 2, 3])
+    yield "padding in front", tuple(x.flip(1) for x in inputs(3, 6, 2, [1, 6, 4]))
+    yield "a mask of integers", inputs(2, 4, 3, [4, 1], torch.long)
+    yield "no padding", inputs(5, 3, 2, [3] * 5)
+    yield "all sizes equal", inputs(4, 4, 4, [4, 3, 2, 1])
+    yield "one input of one token", inputs(1, 1, 6, [1])
+    yield "float64", tuple(x.double() if x.is_floating_point() else x for x in inputs(2, 3, 4, [3, 2]))
 
 
-def _from_differences(one: Tensor, other: Tensor) -> float:
-    d, n = torch.as_tensor(rankdata(one) - rankdata(other)), len(one)
-    return 1 - 6 * (d @ d).item() / (n * (n * n - 1))
-
-
-def check_rank_correlation(answer: Callable[[Tensor, Tensor], float]) -> bool:
-    """Exercise 11.3: answer(one, other), [L] each: Spearman's rank correlation, equal values sharing a mean rank."""
-
-    def by(method):
-        return lambda a, b: _correlation(a, b, lambda x: torch.as_tensor(rankdata(x, method)))
-
-    mistakes = {
-        "that is the correlation of the values; take that of their ranks": lambda a, b: _correlation(a, b, lambda x: x),
-        "argsort tells which layer comes first, second …; a rank is the place of a layer": lambda a, b: _correlation(
-            a, b, lambda x: x.argsort(stable=True)
+check_effect = Exercise(
+    effect,
+    _outputs,
+    {
+        "padding must not count": "padding = torch.zeros_like(mask).bool().unsqueeze(-1)",
+        "the mask is turned round: True (or 1) is a real token": "padding = mask.bool().unsqueeze(-1)",
+        "padding must not count in what you divide by, either": "length = without.flatten(1).norm(dim=1)",
+        "padding must not count in the change, either": "change = (given - without).flatten(1).norm(dim=1)",
+        "divide by the length of the output without the prefix": "length = g.norm(dim=1)",
+        "take the length of the difference, not the difference of the lengths": "change = g.norm(dim=1) - length",
+        "take the length of the difference, not how the length changes": ("ratio = (g.norm(dim=1) / length - 1).abs()"),
+        "how much longer the output gets isn't how much it changes": "ratio = g.norm(dim=1) / length - 1",
+        "the change is to be divided by the length of the output without": "ratio = change",
+        "one ratio per input, then the mean: yours divides one sum by another": "ratio = change.sum() / length.sum()",
+        "one ratio per input: yours takes one norm over the whole batch": "ratio = (g - w).norm() / w.norm()",
+        "one norm per input: yours takes a ratio for each token": (
+            "ratio = ((given - without).norm(dim=2) / without.norm(dim=2) * mask).sum(1) / mask.sum(1)"
         ),
-        "equal values must share the mean of their ranks, here the first of them ranks below the others": by("ordinal"),
-        "equal values share the mean of their ranks, not the lowest": by("min"),
-        "equal values share the mean of their ranks, not the highest": by("max"),
-        "equal values leave as many ranks unused as they fill: 1, 2.5, 2.5, 4": by("dense"),
-        "the short formula with 6 Σ d² holds only where no values are equal": _from_differences,
-        "that is Kendall's τ, which counts pairs": lambda a, b: float(kendalltau(a, b).statistic),
-        "the sign: the same order gives 1": lambda a, b: -_correlation(a, b),
-        "opposite orders give −1, so nothing is squared": lambda a, b: _correlation(a, b) ** 2,
-        "opposite orders give −1: no absolute value": lambda a, b: abs(_correlation(a, b)),
-    }
-    generator = torch.Generator().manual_seed(2)
-    values = torch.randn(2, 8, generator=generator)
-    trials = [
-        ("no values are equal here", (values[0], values[1].exp())),
-        ("some values are equal here", tuple(torch.tensor(x) for x in ([3.0, 1, 1, 5, 2, 0], [1.0, 2, 3, 3, 0, 3]))),
-        ("many values are equal here", tuple(torch.tensor(x) for x in ([0.0, 0, 0, 0, 1], [2.0, 1, 1, 2, 2]))),
-        ("the second ranking is the first one turned round", (values[0], -(values[0] ** 3))),
-        ("values may be close together", (0.5 + 1e-3 * values[0].double(), values[1].double())),
-        ("there may be two layers", (torch.tensor([0.1, 0.2]), torch.tensor([5.0, 4.0]))),
-        ("readings may be negative", (values[1] - 5, values[0])),
-    ]
-    return check(answer, _correlation, trials, mistakes)
+        "one ratio per input: yours weighs every token of the batch alike": (
+            "ratio = ((given - without).norm(dim=2) / without.norm(dim=2))[mask.bool()]"
+        ),
+        "norms are asked for, not a ratio for each number": "ratio = ((given - without) / without)[mask.bool()].abs()",
+        "all real tokens count, not only the first position": (
+            "change = (given - without)[:, 0].norm(dim=1)\nlength = without[:, 0].norm(dim=1)"
+        ),
+        "norms, not squared norms": "ratio = (change / length) ** 2",
+        "a norm is no sum of absolute values": ("change = (g - w).abs().sum(dim=1)\nlength = w.abs().sum(dim=1)"),
+        "the mean over inputs, not the sum": "return ratio.sum()",
+        "a mean over the inputs is asked for, one number": "return ratio",
+        "a share is asked for, not per cent": "return 100 * ratio.mean()",
+        "the shape is [], a single number: yours has an axis": "return ratio.mean()[None]",
+    },
+    hints=(
+        "For one input without padding: what are the two lengths, and over which axes do they run?",
+        "Set padding to 0 in both, flatten tokens and d into one axis, and take norms along it.",
+        "(g - w).norm(dim=1) / w.norm(dim=1), with g and w of shape [b, n · d]",
+    ),
+)
+
+# 11.3
 
 
-def _shares(reading, budget, weigh=lambda r: max(r, 0)) -> list[Fraction]:
-    weights = [Fraction(weigh(r)) for r in reading]  # fractions, so that equal remainders are equal
-    return [budget * weight / sum(weights) for weight in weights]
+def rank_correlation(one, other):
+    """Return Spearman's rank correlation of two readings, [L] each: equal values share the mean of their ranks."""
+    deviations = []
+    for x in (one, other):
+        smaller = (x[:, None] > x).sum(dim=1)
+        equal = (x[:, None] == x).sum(dim=1)
+        ranks = smaller + (equal + 1) / 2
+        deviations.append(ranks - ranks.mean())
+    a, b = deviations
+    root = (a.square().sum() * b.square().sum()).sqrt()
+    return ((a * b).sum() / root).item()
 
 
-def _lengths(reading, budget, start=math.floor, first=lambda rest, i: (-rest, i), **options) -> list[int]:
-    shares = _shares(reading, budget, **options)
-    lengths = [start(share) for share in shares]
-    order = sorted(range(len(shares)), key=lambda i: first(shares[i] - lengths[i], i))
-    for i in order[: max(budget - sum(lengths), 0)]:
+def _readings():
+    draw = draws(113)
+    one, other = draw(8), draw(8)
+    yield "three layers", (torch.tensor([1.0, 2.0, 9.0]), torch.tensor([4.0, 6.0, 5.0]))
+    yield "no equal values", (one, other.exp())
+    yield "some equal values", (torch.tensor([3.0, 1, 1, 5, 2, 0]), torch.tensor([1.0, 2, 3, 3, 0, 3]))
+    yield "many equal values", (torch.tensor([0.0, 0, 0, 0, 1]), torch.tensor([2.0, 1, 1, 2, 2]))
+    yield "opposite orders", (one, -(one**3))
+    yield "values close together", (0.5 + 1e-3 * one.double(), other.double())
+    yield "two layers", (torch.tensor([0.1, 0.2]), torch.tensor([5.0, 4.0]))
+    yield "values below 0", (other - 5, one)
+
+
+check_rank_correlation = Exercise(
+    rank_correlation,
+    _readings,
+    {
+        "that is the correlation of the values: rank them first": "ranks = x.double()",
+        "argsort tells which layer comes first: a rank is a layer's place": ("ranks = x.argsort(stable=True).double()"),
+        "equal values share the mean of their ranks: yours get different ones": (
+            "ranks = x.argsort(stable=True).argsort().double()"
+        ),
+        "equal values share the mean of their ranks, not the lowest": "ranks = smaller.double()",
+        "equal values share the mean of their ranks, not the highest": "ranks = (smaller + equal).double()",
+        "after equal values ranks are left out: 1, 2.5, 2.5, 4": (
+            "ranks = torch.unique(x, return_inverse=True)[1].double()"
+        ),
+        "both readings are ranked, not only the first": "ranks = x if x is other else smaller + (equal + 1) / 2",
+        "values may lie close together: don't round them": (
+            "smaller = (x[:, None].round(decimals=2) > x.round(decimals=2)).sum(dim=1)\n"
+            "equal = (x[:, None].round(decimals=2) == x.round(decimals=2)).sum(dim=1)"
+        ),
+        "the formula with 6 Σ d² fails where values are equal": (
+            "return 1 - 6 * (a - b).square().sum().item() / (len(a) ** 3 - len(a))"
+        ),
+        "take the deviations from the mean rank, not the ranks": "a, b = (x + (len(x) + 1) / 2 for x in deviations)",
+        "the sum of products is to be divided": "root = torch.ones(())",
+        "divide by the root of the product": "root = a.square().sum() * b.square().sum()",
+        "that is half of it: divide sums by sums, or means by means": "root = len(a)",
+        "the sign: the same order gives 1": "return -((a * b).sum() / root).item()",
+        "opposite orders give −1, so nothing is squared": "return ((a * b).sum() / root).item() ** 2",
+        "opposite orders give −1: no absolute value": "return abs(((a * b).sum() / root).item())",
+        "opposite orders give −1, not 0": "return (1 + ((a * b).sum() / root).item()) / 2",
+        "don't round": "return round(((a * b).sum() / root).item(), 2)",
+    },
+    {"that is Kendall's τ, which counts pairs": lambda one, other: float(kendalltau(one, other).statistic)},
+    hints=(
+        "How many values are smaller than a given one, and how many are equal to it?",
+        "A value's rank: how many are smaller, plus half of (how many are equal + 1). Then Pearson's formula.",
+        "(x[:, None] > x).sum(dim=1) + ((x[:, None] == x).sum(dim=1) + 1) / 2",
+    ),
+)
+
+# 11.4
+
+
+def lengths(reading, budget):
+    """Return lengths, one per layer, that follow the readings and add up to the budget."""
+    weights = [max(r, 0.0) for r in reading]
+    shares = [budget * weight / sum(weights) for weight in weights]
+    lengths = [math.floor(share) for share in shares]
+    order = sorted(range(len(shares)), key=lambda i: lengths[i] - shares[i])
+    rest = budget - sum(lengths)
+    for i in order[:rest]:
         lengths[i] += 1
     return lengths
 
 
-def check_lengths(answer: Callable[[Sequence[float], int], list[int]]) -> bool:
-    """Exercise 11.4: answer(reading, budget) is a list of lengths, one a layer, that add up to the budget."""
+def _budgets():
+    yield "shares of 0.9, 1.8 and 6.3", ([0.125, 0.25, 0.875], 9)
+    yield "shares that are whole", ([1.0, 1.0, 2.0], 8)
+    yield "equal remainders", ([0.5, 0.5, 0.5], 5)
+    yield "a reading of 0", ([3.0, 0.0, 1.0, 0.0], 7)
+    yield "a reading below 0", ([3.0, -2.0, 1.0, 0.5], 10)
+    yield "a budget smaller than the number of layers", ([0.2, 0.4, 0.1, 0.3, 0.9], 2)
+    yield "four tokens left over", ([1.1, 2.3, 0.7, 1.9, 3.2, 0.5], 96)
+    yield "shares of which the smallest has the largest remainder", ([0.19, 0.8, 1.01], 10)
+    yield "rounded shares that are too large together", ([1.0, 1.0, 1.0, 3.0], 9)
+    yield "a single layer", ([0.3], 4)
 
-    def changed(**options):
-        return lambda reading, budget: _lengths(reading, budget, **options)
 
-    def rest_to(choose):
-        def answer(reading, budget):
-            lengths = [math.floor(share) for share in _shares(reading, budget)]
-            lengths[choose(reading)] += budget - sum(lengths)
-            return lengths
+def whole(found, *given):
+    """Floats don't pass for the integers that are asked for."""
+    return [f"{n} (a float)" if isinstance(n, float) else n for n in found]
 
-        return answer
 
-    mistakes = {
-        "each share rounded by itself: the lengths need not add up to the budget": lambda r, b: (
-            [round(share) for share in _shares(r, b)]
+def by_divisors(reading, budget):
+    lengths = [0] * len(reading)
+    for _ in range(budget):
+        averages = [max(r, 0) / (n + 1) for r, n in zip(reading, lengths, strict=True)]
+        lengths[averages.index(max(averages))] += 1
+    return lengths
+
+
+def mended(reading, budget):
+    lengths = [round(budget * max(r, 0.0) / sum(max(r, 0.0) for r in reading)) for r in reading]
+    while sum(lengths) != budget:
+        lengths[lengths.index(max(lengths))] += 1 if sum(lengths) < budget else -1
+    return lengths
+
+
+check_lengths = Exercise(
+    lengths,
+    _budgets,
+    {
+        "each share is rounded by itself: the lengths need not add up": "return [round(share) for share in shares]",
+        "rounded down the shares don't reach the budget: who gets the rest?": "rest = 0",
+        "rounded up the shares exceed the budget: round down": "return [math.ceil(share) for share in shares]",
+        "of equal remainders the lower layer comes first": (
+            "order = sorted(reversed(range(len(shares))), key=lambda i: lengths[i] - shares[i])"
         ),
-        "rounded down the shares add up to less than the budget: who gets the rest?": lambda r, b: (
-            [math.floor(share) for share in _shares(r, b)]
+        "the largest remainders come first, not the smallest": (
+            "order = sorted(range(len(shares)), key=lambda i: shares[i] - lengths[i])"
         ),
-        "shares are rounded down first; rounded up they exceed the budget": changed(start=math.ceil),
-        "of equal remainders the lower layer comes first": changed(first=lambda rest, i: (-rest, -i)),
-        "the largest remainders come first, not the smallest": changed(first=lambda rest, i: (rest, i)),
-        "what is left goes to the largest remainders, not to the lowest layers": changed(first=lambda rest, i: i),
-        "one more each for the largest remainders, not all of the rest for the largest reading": rest_to(
-            lambda reading: reading.index(max(reading))
+        "the rest goes to the largest remainders, not to the largest readings": (
+            "order = sorted(range(len(shares)), key=lambda i: -reading[i])"
         ),
-        "one more each for the largest remainders, not all of the rest for the last layer": rest_to(lambda reading: -1),
-        "a reading below 0 counts as 0: no prefix there": changed(weigh=lambda r: r),
-        "a reading below 0 counts as 0, not as its absolute value": changed(weigh=abs),
-        "shares follow the readings; yours are the same for every layer": changed(weigh=lambda r: 1),
-    }
-    trials = [
-        ("shares of 0.9, 1.8 and 6.3 tokens: the budget is 9", ([0.125, 0.25, 0.875], 9)),
-        ("the shares are whole numbers here", ([1.0, 1.0, 2.0], 8)),
-        ("two tokens are left for three equal remainders", ([0.5, 0.5, 0.5], 5)),
-        ("a layer's reading may be 0", ([3.0, 0.0, 1.0, 0.0], 7)),
-        ("a reading may be negative", ([3.0, -2.0, 1.0, 0.5], 10)),
-        ("the budget may be smaller than the number of layers", ([0.2, 0.4, 0.1, 0.3, 0.9], 2)),
-        ("four layers share what is left over", ([1.1, 2.3, 0.7, 1.9, 3.2, 0.5], 96)),
-        ("rounding each share would give too much here", ([1.0, 1.0, 1.0, 3.0], 9)),
-        ("there may be a single layer", ([0.3], 4)),
-    ]
-    return check(lambda *inputs: _listed(answer(*inputs)), _lengths, trials, mistakes)
+        "the rest goes to the largest remainders, not to the lowest layers": "order = list(range(len(shares)))",
+        "the whole rest goes to the largest reading: one more each is right": (
+            "order = [reading.index(max(reading))] * budget"
+        ),
+        "the whole rest goes to the last layer: one more each is right": "order = [-1] * budget",
+        "a reading below 0 counts as 0": "weights = list(reading)",
+        "a reading below 0 counts as 0, not as its absolute value": "weights = [abs(r) for r in reading]",
+        "a layer with a reading below 0 gets 0: it stays in the list": "weights = [r for r in reading if r > 0]",
+        "shares follow the readings: yours are the same for every layer": "weights = [1.0 for r in reading]",
+        "shares follow the readings, not their ranks": "weights = rankdata(reading).tolist()",
+        "shares follow the readings, not their exponentials": "weights = [math.exp(r) for r in reading]",
+        "a length stands where its layer does: don't sort them": "return sorted(lengths, reverse=True)",
+        "lengths are integers: shares must be rounded": "return shares",
+        "lengths are integers, not floats": "return [float(n) for n in lengths]",
+    },
+    {
+        "that is d'Hondt's rule (the highest reading per token), not largest remainders": by_divisors,
+        "the rest goes to the largest remainders: yours rounds, and mends it at the longest": mended,
+    },
+    look=whole,
+    hints=(
+        "If you round all shares down, how many tokens are left, and who gets them?",
+        "Round down and sort the layers by remainder, the largest first (sorted keeps equal ones in order).",
+        "sorted(range(L), key=lambda i: lengths[i] - shares[i])[: budget - sum(lengths)]",
+    ),
+)
 
+# 11.5
 
-def _listed(lengths):
-    return list(lengths) if isinstance(lengths, tuple) else lengths
-
-
-# Each reading, and why it is unmoved where it is. What each move changes.
-READINGS = {
-    "alpha": "α is computed from h and W, which it leaves as they are, or as a set",
-    "scale": "it leaves λ as it is",
-    "prefix_norm": "it leaves the lengths of P's rows as they are, or as a set",
-    "gated_norm": "it leaves λ α P as it is, but perhaps for the order of its rows",
-    "mass": "the softmax sees λ α P only, in whatever order",
-    "effect": "attention sees λ α P only, in whatever order",
+WHY = {
+    "alpha": "is the gate still there, and has a mean an order?",
+    "scale": "what happens to λ itself, its sign too?",
+    "prefix_norm": "what happens to the length of P's rows, and has a mean an order?",
+    "gated_norm": "what happens to the rows of λ α P, and has a length a sign?",
+    "mass": "what does the softmax see of λ, α and P?",
+    "effect": "what does attention see of λ, α and P?",
 }
-MOVED = {
-    "rescale": {"scale", "prefix_norm"},
-    "negate": {"scale"},
-    "fold": {"alpha", "prefix_norm"},
-    "permute": set(),
-}
 
 
-def check_moved(answer: Callable[[str], set[str]]) -> bool:
-    """Exercise 11.5: answer(move) is the set of names of those readings that a move changes."""
-    for move, expected in MOVED.items():
-        try:
-            given = answer(move)
-        except NotImplementedError:
-            print("… not solved yet")
-            return False
-        except Exception as error:
-            return say(False, f"{move}: {type(error).__name__}: {error}".splitlines()[0])
-        if isinstance(given, str) or not isinstance(given, set | frozenset | list | tuple | dict):
-            return say(False, f"{move}: a set of names is asked for, not {given!r}")
-        if unknown := [name for name in given if name not in READINGS]:
-            return say(False, f"{move}: no such reading: {unknown[0]!r}; there are {', '.join(READINGS)}")
-        if wrong := [name for name in READINGS if name in given and name not in expected]:
-            return say(False, f"{move} does not change {wrong[0]}: {READINGS[wrong[0]]}")
-        if missing := [name for name in READINGS if name in expected and name not in given]:
-            return say(False, f"{move} changes {missing[0]} too" if given else f"{move} does change something")
-    return say(True, "right")
+def moved(move):
+    """Return the set of names of those readings that a move changes."""
+    return {
+        "rescale": {"scale", "prefix_norm"},
+        "negate": {"scale"},
+        "fold": {"alpha", "prefix_norm"},
+        "permute": set(),
+    }[move]
+
+
+def _move_fault(found, move):
+    """How many names are wrong, and what to think about; empty if none is."""
+    if not isinstance(found, set | frozenset | list | tuple):
+        return f"{move}: a set of names is asked for, not {found!r}"
+    if unknown := [name for name in found if name not in WHY]:
+        return f"{move}: there is no reading {unknown[0]!r}; there are {', '.join(WHY)}"
+    wrong = [name for name in WHY if (name in found) != (name in moved(move))]
+    return f"{move}: {len(wrong)} of six are judged wrongly. Of one of them ask: {WHY[wrong[0]]}" if wrong else ""
+
+
+check_moved = Exercise(
+    moved,
+    lambda: ((move, (move,)) for move in ("rescale", "negate", "fold", "permute")),
+    {},
+    look=_move_fault,
+    hints=(
+        "Which of the moves changes a row of λ · α ⊙ P?",
+        "None does: all four leave the set of these rows as it was. What can be told from this set alone stays.",
+        "So mass, effect and gated_norm never move. For the other three read the move, letter by letter.",
+    ),
+)

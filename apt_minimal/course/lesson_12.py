@@ -1,258 +1,278 @@
 """Lesson 12: beyond the paper."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from apt_minimal.course.checking import check, combine
+from apt_minimal.course.check import Exercise, draws
 
 __all__ = ["check_chances", "check_log_gated_attention", "check_upper_cost", "check_winner"]
 
-
-def _draw(seed: int) -> Callable[..., Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return lambda *shape: torch.randn(*shape, generator=generator)
+# 12.1
 
 
-def check_log_gated_attention(answer: Callable[..., Tensor]) -> bool:
-    """Exercise 12.1: log α on the prefix's scores; answer(query, key, value, P_k, P_v, alpha, mask), [b, h, n, d_h]."""
+def log_gated_attention(query, key, value, prefix_key, prefix_value, alpha, mask):
+    """Return attention with log α on the prefix's scores, [b, h, n, d_h]."""
+    keys = torch.cat([prefix_key, key], dim=2)
+    values = torch.cat([prefix_value, value], dim=2)
+    gate = alpha.log()
+    hidden = torch.zeros(mask.shape).masked_fill(~mask, -math.inf)
+    scores = query @ keys.mT / math.sqrt(query.shape[-1])  # [b, h, n, l + n]
+    added = torch.cat([gate, hidden], dim=1)[:, None, None]
+    weights = (scores + added).softmax(dim=-1)
+    return weights @ values
 
-    def log(alpha):
-        return alpha.log()[:, None, None]
 
-    added = {
-        "": log,
-        "α must be in the scores: add its logarithm to those of the prefix": lambda a: 0 * a[:, None, None],
-        "α itself is added; log α is asked for, which multiplies the weight by α": lambda a: a[:, None, None],
-        "the sign of log α: a small α has to make the weight small": lambda a: -log(a),
-        "no small number beside α: log 0 = −∞ takes the token out, and that is wanted": lambda a: log(a + 1e-3),
-        "each example has its own α: yours uses the first one's": lambda a: log(a[:1].expand_as(a)),
-        "each prefix token has its own α: do not average": lambda a: log(a.mean(1, keepdim=True).expand_as(a)),
-        "each example has its own α: do not average over b": lambda a: log(a.mean(0, keepdim=True).expand_as(a)),
-        "log is the natural logarithm here": lambda a: a.log2()[:, None, None],
-        "α is a gate already: no sigmoid around it": lambda a: log(a.sigmoid()),
-        "α belongs to the keys, which are the last axis of the scores": lambda a: a.log()[:, None, :, None],
-        "α needs axes for heads and queries: [b, 1, 1, l]": lambda a: a.log(),
-    }
-    scaled = {
-        "": (False, False),
-        "keys and values stay whole: that scales them, as E3 does, and a zero key keeps its mass": (True, True),
-        "the key stays whole: no factor α on it": (True, False),
-        "the value stays whole: no factor α on it": (False, True),
-    }
-    hidden = {
-        "": lambda scores, mask: scores.masked_fill(~mask[:, None, None], -math.inf),
-        "masked words still get weight: their scores must be −∞": lambda scores, mask: scores,
-        "the mask's sign: True is a real word": lambda scores, m: scores.masked_fill(m[:, None, None], -math.inf),
-        "a masked word's score of 0 is still e⁰ = 1 in the sum": lambda s, m: s.masked_fill(~m[:, None, None], 0.0),
-        "each example has its own mask: not the first": lambda s, m: s.masked_fill(~m[:1, None, None], -math.inf),
-    }
-    scales = {
-        "": (lambda d_h: math.sqrt(d_h), False),
-        "the scores are not divided by √d_h": (lambda d_h: 1.0, False),
-        "the scores are divided by d_h, not by its root": (lambda d_h: d_h, False),
-        "log α is added after the division by √d_h, not divided with the score": (math.sqrt, True),
-    }
+def over_keys(alpha: Tensor) -> Tensor:
+    return alpha[:, None, :, None]
 
-    def make(add, scale_pair, hide, scale):
-        def attention(query, key, value, prefix_key, prefix_value, alpha, mask):
-            gate = alpha[:, None, :, None]
-            prefix_key, prefix_value = (
-                gate * part if on else part for part, on in zip((prefix_key, prefix_value), scale_pair, strict=True)
-            )
-            divide, with_score = scale
-            of_prefix, of_words = (query @ k.transpose(-1, -2) / divide(query.shape[-1]) for k in (prefix_key, key))
-            of_prefix = of_prefix + add(alpha) / (divide(query.shape[-1]) if with_score else 1)
-            weights = torch.cat([of_prefix, hide(of_words, mask)], dim=-1).softmax(dim=-1)
-            return weights @ torch.cat([prefix_value, value], dim=2)
 
-        return attention
+def _gates():
+    draw = draws(121)
 
-    right, none = [factor[""] for factor in (added, scaled, hidden, scales)], list(added.values())[1]
-    mistakes = {
-        "that scales keys and values by α, as E3 does: at α = 0 the token keeps mass; add log α to its score instead": (
-            make(none, (True, True), *right[2:])
-        ),
-        "α multiplies the value (or the weights after the softmax), and the mass stays: it belongs into the score": (
-            make(none, (False, True), *right[2:])
-        ),
-        "queries that are padding attend like the others: the mask is for keys": (
-            lambda *given: make(*right)(*given) * given[-1][:, None, :, None]
-        ),
-        **combine(make, added, scaled, hidden, scales),
-    }
-    draw = _draw(121)
-
-    def trial(hint, b, h, n, l, d_h, masked=(), alpha=None):
+    def inputs(b, h, n, l, d_h, alpha=None, masked=()):
         mask = torch.ones(b, n, dtype=torch.bool)
         for place in masked:
             mask[place] = False
         alpha = draw(b, l).sigmoid() if alpha is None else torch.tensor(alpha)
-        return hint, (*(draw(b, h, size, d_h) for size in (n, n, n, l, l)), alpha, mask)
+        return *(draw(b, h, size, d_h) for size in (n, n, n, l, l)), alpha, mask
 
-    trials = [
-        trial("no word is masked: score + log α for the prefix, one softmax over all l + n keys", 2, 3, 5, 4, 6),
-        trial("masked words get no weight, whatever α is", 2, 3, 5, 4, 6, masked=[(0, 3), (0, 4), (1, 0)]),
-        trial("α may be 0: that token is out, and there is no NaN", 2, 2, 3, 2, 4, alpha=[[0.0, 1.0], [0.5, 0.0]]),
-        trial("α may be 0 for the whole prefix: then it is plain attention", 1, 2, 3, 2, 4, alpha=[[0.0, 0.0]]),
-        trial("α = 1 everywhere is E1", 2, 2, 3, 2, 4, alpha=[[1.0, 1.0], [1.0, 1.0]]),
-        trial("all sizes may be equal", 3, 3, 3, 3, 3, masked=[(1, 2)]),
-        trial("one example, one head, one word, one prefix token", 1, 1, 1, 1, 4),
-    ]
-    return check(answer, make(*right), trials, mistakes)
-
-
-def check_chances(answer: Callable[[Tensor, float, float, float], tuple]) -> bool:
-    """Exercise 12.2: answer(location, low, high, beta) is P(z = 0), P(0 < z < 1) and P(z = 1)."""
-    closed, full = lambda lo, hi: math.log(-lo / hi), lambda lo, hi: math.log((1 - lo) / (hi - 1))
-    points = {  # where the logit of the stretched sigmoid is for z = 0 and z = 1
-        "": (closed, full),
-        "low and high are arguments, not −0.1 and 1.1": tuple(lambda *_, f=f: f(-0.1, 1.1) for f in (closed, full)),
-        "z = 1 is symmetric to z = 0 only where high − 1 = −low": (closed, lambda lo, hi: -closed(lo, hi)),
-        "low shifts z too: z = 1 is not where high times the sigmoid is 1": (closed, lambda _, hi: -math.log(hi - 1)),
-        "z = 1 counts once the stretched sigmoid exceeds 1, not ½": (closed, lambda lo, hi: 0.0),
-        "z = 0 counts once the stretched sigmoid is below 0, not below ½": (lambda lo, hi: 0.0, full),
-    }
-    betas = {
-        "": lambda beta: beta,
-        "β is left out": lambda beta: 1.0,
-        "β multiplies the logarithm, it does not divide it": lambda beta: 1 / beta,
-        "β is an argument: yours has the lesson's ⅔": lambda beta: 2 / 3,
-    }
-    signs = {"": 1.0, "the sign of a: a large a opens the gate": -1.0}
-    orders = {
-        "": lambda shut, open_: (shut, 1 - shut - open_, open_),
-        "the order: P(z = 0), P(0 < z < 1), P(z = 1)": lambda shut, open_: (open_, 1 - shut - open_, shut),
-        "the order: what is in between comes second": lambda s, o: (s, o, 1 - s - o),
-        "the first is P(z = 0); yours is P(z ≠ 0)": lambda shut, open_: (1 - shut, 1 - shut - open_, open_),
-        "P(0 < z < 1) leaves out z = 1: yours is P(z > 0)": lambda shut, open_: (shut, 1 - shut, open_),
-        "P(0 < z < 1) leaves out z = 0: yours is P(z < 1)": lambda shut, open_: (shut, 1 - open_, open_),
-        "the three must add up to 1: in between is what is neither 0 nor 1": lambda s, o: (s, s * o, o),
-    }
-
-    def make(at, stretch, sign, order):
-        def chances(a, low, high, beta):
-            shut, open_ = at[0](low, high), at[1](low, high)
-            return order((stretch(beta) * shut - sign * a).sigmoid(), (sign * a - stretch(beta) * open_).sigmoid())
-
-        return chances
-
-    by_hand = "at a = 2 with the lesson's values z is 0 with probability 0.03 and 1 with 0.60"
-    trials = [
-        (by_hand, (torch.tensor([2.0, 0.0, -2.0]), -0.1, 1.1, 2 / 3)),
-        ("low and high may differ in how far they stretch", (torch.tensor([0.5, -1.0]), -0.3, 1.1, 2 / 3)),
-        ("β may be another", (torch.tensor([[1.0], [-0.5]]), -0.1, 1.4, 0.3)),
-        ("location may have any shape, [] too", (torch.tensor(0.7), -0.5, 1.2, 1.5)),
-    ]
-    right = make(points[""], betas[""], 1.0, orders[""])
-    flat = {"each of the three has location's shape: yours are flat": lambda *x: [one.flatten() for one in right(*x)]}
-    return check(answer, right, trials, flat | combine(make, points, betas, signs, orders))
+    one, mask = torch.ones(1, 1, 1, 1), torch.tensor([[True]])
+    yield "one word and one prefix token", (one, one, 2 * one, one, -2 * one, one[0, 0] / 4, mask)
+    yield "no masked words", inputs(2, 3, 5, 4, 6)
+    yield "masked words", inputs(2, 3, 5, 4, 6, masked=[(0, 3), (0, 4), (1, 0)])
+    yield "α = 0 for some tokens", inputs(2, 2, 3, 2, 4, [[0.0, 1.0], [0.5, 0.0]])
+    yield "α = 0 for the whole prefix", inputs(1, 2, 3, 2, 4, [[0.0, 0.0]])
+    yield "α = 1 everywhere (E1)", inputs(2, 2, 3, 2, 4, [[1.0, 1.0], [1.0, 1.0]])
+    yield "a tiny α", inputs(2, 2, 3, 2, 4, [[1e-4, 1.0], [0.5, 1e-7]])
+    yield "all sizes equal", inputs(3, 3, 3, 3, 3, masked=[(1, 2)])
+    # Whole numbers, exact in any precision: scores of 60 at α = 0 and for a masked word, of −198 to −202 elsewhere.
+    extreme = inputs(2, 2, 3, 2, 4, [[0.0, 0.5], [0.25, 0.0]], [(0, 2), (1, 2)])
+    query, words, prefix = torch.zeros(2, 2, 3, 4), torch.zeros(2, 2, 3, 4), torch.zeros(2, 2, 2, 4)
+    query[..., 0], words[..., 0] = 4.0, torch.tensor([-100.0, -99.0, 30.0])
+    prefix[0, ..., 0], prefix[1, ..., 0] = torch.tensor([30.0, -99.5]), torch.tensor([-99.5, 30.0])
+    yield "scores far from 0", (query, words, extreme[2], prefix, *extreme[4:])
 
 
-def check_upper_cost(answer: Callable[[int, int, int, int, int], tuple]) -> bool:
-    """Exercise 12.3: answer(L, k, l, d, E) is trained parameters, and layer passes without and with kept states."""
-    sizes = {  # of n layers
-        "": lambda n, l, d: n * (3 * l * d + 1),
-        "each layer has a λ": lambda n, l, d: n * 3 * l * d,
-        "each layer has a λ of its own: yours is one for all": lambda n, l, d: n * 3 * l * d + 1,
-        "the gate's W is missing: l · d numbers a layer": lambda n, l, d: n * (2 * l * d + 1),
-        "W of the gate has l · d numbers a layer; l is how many α it gives": lambda n, l, d: n * (2 * l * d + l + 1),
-        "that is P-tuning v2: W and λ of the gates are missing": lambda n, l, d: n * 2 * l * d,
-    }
-    layers = {
-        "": lambda L, k: k,
-        "only k layers have prefixes: yours counts all L": lambda L, k: L,
-        "the upper k layers have prefixes, not the L − k below": lambda L, k: L - k,
-    }
-    whole = {
-        "": lambda L, k, E: (L + k) * E,
-        "a backward pass goes through the k upper layers only: the gradient stops there": lambda L, k, E: 2 * L * E,
-        "every forward pass runs all L layers here": lambda L, k, E: 2 * k * E,
-        "the backward pass is missing in the second number": lambda L, k, E: L * E,
-        "E epochs: the second number is for one": lambda L, k, E: L + k,
-    }
-    kept = {
-        "": lambda L, k, E: L - k + 2 * k * E,
-        "the one pass through the L − k lower layers is missing": lambda L, k, E: 2 * k * E,
-        "the lower layers run once, not in every epoch": lambda L, k, E: (L - k) * E + 2 * k * E,
-        "the one pass that keeps states ends below the upper k layers": lambda L, k, E: L + 2 * k * E,
-        "the backward pass is missing in the third number": lambda L, k, E: L - k + k * E,
-        "E epochs: the third number is for one": lambda L, k, E: L - k + 2 * k,
-        "nothing goes backward through the lower layers": lambda L, k, E: 2 * (L - k) + 2 * k * E,
-    }
-    swapped = {"": False, "the order: first without kept states, then with": True}
+E3_KEYS = "keys = torch.cat([over_keys(alpha) * prefix_key, key], dim=2)"
+E3_VALUES = "values = torch.cat([over_keys(alpha) * prefix_value, value], dim=2)"
+NO_GATE = "gate = 0 * alpha"
+SUM = "(scores + added - {0}).exp()"
+HIDDEN = "hidden = torch.zeros(mask.shape).masked_fill({}, {})"
+check_log_gated_attention = Exercise(
+    log_gated_attention,
+    _gates,
+    {
+        "that is E3: at α = 0 a zero key keeps its mass": f"{E3_KEYS}\n{E3_VALUES}\n{NO_GATE}",
+        "α on values (or weights) leaves the mass: it belongs into the score": f"{E3_VALUES}\n{NO_GATE}",
+        "α multiplies the score: add its logarithm to it": f"{E3_KEYS}\n{NO_GATE}",
+        "keys and values stay whole: log α alone is the gate": f"{E3_KEYS}\n{E3_VALUES}",
+        "the key stays whole: no factor α on it": E3_KEYS,
+        "the value stays whole: no factor α on it": E3_VALUES,
+        "there is no α in the scores: add its logarithm to those of the prefix": NO_GATE,
+        "α itself is added: log α is asked for, which multiplies the weight by α": "gate = alpha",
+        "the sign of log α: a small α makes the weight small": "gate = -alpha.log()",
+        "log 0 = −∞ takes the token out: a number added to α leaves it in": "gate = (alpha + 1e-3).log()",
+        "log 0 = −∞ takes the token out: even a tiny number added to α leaves it in": "gate = (alpha + 1e-6).log()",
+        "log 0 = −∞ takes the token out: a clamped α leaves it in": "gate = alpha.clamp(min=0.01).log()",
+        "log 0 = −∞ takes the token out: made 0, it leaves it in": "gate = alpha.log().nan_to_num(neginf=0.0)",
+        "log α is asked for, not log (1 + α)": "gate = alpha.log1p()",
+        "log is the natural logarithm here": "gate = alpha.log2()",
+        "α is a gate already: no sigmoid around it": "gate = alpha.sigmoid().log()",
+        "each example has its own α: yours uses the first one's": "gate = alpha[:1].log().expand_as(alpha)",
+        "each example has its own α: don't average over b": "gate = alpha.mean(0).log().expand_as(alpha)",
+        "each prefix token has its own α: don't average": "gate = alpha.mean(1, True).log().expand_as(alpha)",
+        "masked words still get weight: their scores must be −∞": HIDDEN.format("~mask", "0.0"),
+        "the mask's sign: True is a real word": HIDDEN.format("mask", "-math.inf"),
+        "each example has its own mask, not the first one's": HIDDEN.format("~mask[:1]", "-math.inf"),
+        "a masked word's score must be −∞: others may lie below −100": HIDDEN.format("~mask", "-100.0"),
+        "a masked word's score of 0 is still e⁰ = 1 in the sum": (
+            "keys = torch.cat([prefix_key, key * over_keys(mask)], dim=2)\n" + HIDDEN.format("~mask", "0.0")
+        ),
+        "the scores are not divided by √d_h": "scores = query @ keys.mT",
+        "the scores are divided by d_h, not by its root": "scores = query @ keys.mT / query.shape[-1]",
+        "log α is added after the division by √d_h": "gate = alpha.log() / math.sqrt(query.shape[-1])",
+        "the prefix is left out": "gate = 0 * alpha - math.inf",
+        "one softmax over prefix and words is asked for, not two": (
+            "weights = torch.cat([x.softmax(-1) for x in (scores + added).tensor_split([gate.shape[1]], -1)], -1)"
+        ),
+        "the softmax runs over the queries": "weights = (scores + added).softmax(dim=-2)",
+        "e^score overflows: leave the exponentials to softmax": (
+            f"weights = {SUM.format(0)} / {SUM.format(0)}.sum(dim=-1, keepdim=True)"
+        ),
+        "padding's queries attend, too: the mask is for keys": "return weights @ values * mask[:, None, :, None]",
+    },
+    hints=(
+        "What must be added to a score so that its e^score is multiplied by α?",
+        "Put prefix and words together. Add log α to the prefix's scores, −∞ to masked words', and 0 to the others.",
+        "alpha.log()[:, None, None] has axes for heads and queries; −∞ at α = 0 is just right.",
+    ),
+)
 
-    def make(size, count, plain, cached, swap):
-        def cost(L, k, l, d, E):
-            passes = plain(L, k, E), cached(L, k, E)
-            return size(count(L, k), l, d), *(passes[::-1] if swap else passes)
-
-        return cost
-
-    trials = [
-        ("the lesson's case: two of six layers, ten epochs, 80 and 44 passes", (6, 2, 16, 384, 10)),
-        ("prefixes in a single layer", (12, 1, 5, 8, 7)),
-        ("with prefixes everywhere nothing is saved: 2 L E passes, twice", (5, 5, 3, 7, 4)),
-        ("one epoch", (7, 3, 2, 11, 1)),
-    ]
-    right = [factor[""] for factor in (sizes, layers, whole, kept, swapped)]
-    return check(answer, make(*right), trials, combine(make, sizes, layers, whole, kept, swapped))
+# 12.2
 
 
-def check_winner(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> bool:
-    """Exercise 12.4: answer(scores [variants, seeds]) is the winner's mean, and the same judged on left-out seeds."""
+def chances(location, low, high, beta):
+    """Return P(z = 0), P(0 < z < 1) and P(z = 1), each of location's shape."""
+    shut = beta * math.log(-low / high)
+    full = beta * math.log((1 - low) / (high - 1))
+    zero = (shut - location).sigmoid()
+    one = (location - full).sigmoid()
+    between = 1 - zero - one
+    return zero, between, one
 
-    def others(scores: Tensor) -> Tensor:
-        return (scores.sum(dim=1, keepdim=True) - scores) / (scores.shape[1] - 1)
 
-    def fair(scores: Tensor, judge: Tensor, chosen: Tensor | None = None) -> Tensor:
-        chosen = others(scores).argmax(dim=0, keepdim=True) if chosen is None else chosen
-        return judge.gather(0, chosen).mean()
+def _stretches():
+    yield "a = 0, −1 to 2, β = 1 (a third each)", (torch.tensor(0.0), -1.0, 2.0, 1.0)
+    yield "the lesson's values", (torch.tensor([2.0, 0.0, -2.0]), -0.1, 1.1, 2 / 3)
+    yield "low and high of different reach", (torch.tensor([0.5, -1.0]), -0.3, 1.1, 2 / 3)
+    yield "another β", (torch.tensor([[1.0], [-0.5]]), -0.1, 1.4, 0.3)
+    yield "a location without axes", (torch.tensor(0.7), -0.5, 1.2, 1.5)
 
-    def overall(scores: Tensor) -> Tensor:
-        return scores.mean(dim=1).argmax().expand(1, scores.shape[1])
 
-    naives = {
-        "": lambda s: s.mean(dim=1).max(),
-        "the first is the highest mean over seeds, not the highest single score": lambda s: s.max(),
-        "the first is the highest mean, not the mean over seeds of the best in each": lambda s: s.max(0).values.mean(),
-        "the first is one variant's mean, not that of all": lambda s: s.mean(),
-        "scores is [variants, seeds]: the first takes means along the wrong axis": lambda s: s.mean(dim=0).max(),
-    }
-    judged = {
-        "": lambda s: fair(s, s),
-        "the seeds that chose also judge: a score on the left-out seed is asked for": lambda s: fair(s, others(s)),
-        "the left-out seed has had a say: choose by the other seeds only": lambda s: fair(s, s, overall(s)),
-        "each seed chooses for itself: choose by the other seeds, judge by this one": lambda s: s.max(0).values.mean(),
-        "one seed chooses and the others judge: turn it round": lambda s: fair(s, others(s), s.argmax(0)[None]),
-        "all seeds are left out once: yours leaves out the first only": lambda s: s[others(s)[:, 0].argmax(), 0],
-        "all seeds are left out once: yours leaves out the last only": lambda s: s[others(s)[:, -1].argmax(), -1],
-        "the mean of the choices' scores, not their sum": lambda s: fair(s, s) * s.shape[1],
-        "of equals the first variant is chosen": lambda s: fair(s, s, len(s) - 1 - others(s).flip(0).argmax(0)[None]),
-        "the highest mean is chosen, not the lowest": lambda s: fair(s, s, others(s).argmin(dim=0, keepdim=True)),
-        "the second is a score, not the optimism": lambda s: s.mean(dim=1).max() - fair(s, s),
-    }
-    swapped = {"": False, "the order: first the mean over all seeds, then the fair one": True}
+check_chances = Exercise(
+    chances,
+    _stretches,
+    {
+        "low and high are arguments, not −0.1 and 1.1": "shut = -beta * math.log(11)\nfull = beta * math.log(11)",
+        "z = 1 is symmetric to z = 0 only where high − 1 = −low": "full = -beta * math.log(-low / high)",
+        "low shifts z too: high times the sigmoid is not z": "full = -beta * math.log(high - 1)",
+        "z = 1 counts once the stretched sigmoid exceeds 1, not ½": "full = 0.0",
+        "z = 0 counts once the stretched sigmoid is below 0, not below ½": "shut = 0.0",
+        "the two parts of the logit are turned round for z = 0": "shut = beta * math.log(-high / low)",
+        "the two parts of the logit are turned round for z = 1": "full = beta * math.log((high - 1) / (1 - low))",
+        "the logarithm is missing": "shut = -beta * low / high\nfull = beta * (1 - low) / (high - 1)",
+        "β is left out": "shut = math.log(-low / high)\nfull = math.log((1 - low) / (high - 1))",
+        "β multiplies the logarithm, it does not divide it": (
+            "shut = math.log(-low / high) / beta\nfull = math.log((1 - low) / (high - 1)) / beta"
+        ),
+        "β is an argument: yours has the lesson's ⅔": (
+            "shut = 2 / 3 * math.log(-low / high)\nfull = 2 / 3 * math.log((1 - low) / (high - 1))"
+        ),
+        "β multiplies the logarithm, not the difference from a": (
+            "zero = (shut - location * beta).sigmoid()\none = (location * beta - full).sigmoid()"
+        ),
+        "a large a opens the gate": "zero = (shut + location).sigmoid()\none = (full + location).neg().sigmoid()",
+        "z = 1 where the sigmoid is above its bound, not below": "one = (full - location).sigmoid()",
+        "the first is P(z = 0), not P(z ≠ 0)": "return 1 - zero, between, one",
+        "the order: P(z = 0), P(0 < z < 1), P(z = 1)": "return one, between, zero",
+        "the order: what is in between comes second": "return zero, one, between",
+        "P(0 < z < 1) leaves out z = 1: yours is P(z > 0)": "between = 1 - zero",
+        "P(0 < z < 1) leaves out z = 0: yours is P(z < 1)": "between = 1 - one",
+        "in between is what is neither 0 nor 1: the three add up to 1": "between = zero * one",
+        "chances are asked for, not rounded ones": "return [x.round(decimals=2) for x in (zero, between, one)]",
+        "each of the three has location's shape": "return zero.flatten(), between.flatten(), one.flatten()",
+    },
+    hints=(
+        "z = 0 where the stretched sigmoid is at most 0: what must the sigmoid be below? And for z = 1?",
+        "The bounds' logits are log(−low / high) and log((1 − low) / (high − 1)). Solve for u.",
+        "P(z = 0) = σ(β · log(−low / high) − a); P(z = 1) likewise; in between is the rest.",
+    ),
+)
 
-    def make(naive, judge, swap):
-        return lambda s: (judge(s), naive(s)) if swap else (naive(s), judge(s))
+# 12.3
 
-    turned = {
-        "scores is [variants, seeds]: yours has the two axes the other way round": (
-            lambda s: make(naives[""], judged[""], False)(s.T)
-        )
-    }
 
-    draw = _draw(125)
-    trials = [
-        ("two variants, two seeds: each seed's choice is made by the other seed", (torch.tensor([[1.0, 4], [3, 2]]),)),
-        ("six variants, five seeds", (draw(6, 5),)),
-        ("as many variants as seeds", (draw(4, 4),)),
-        ("two seeds", (draw(5, 2),)),
-        ("one variant wins by itself", (draw(1, 3),)),
-        ("of equals the first is chosen", (torch.tensor([[1.0, 1, 4], [1, 1, 0], [0.0, 2, 3]]),)),
-        ("scores far from 0", (60 + 3 * draw(3, 5),)),
-    ]
-    return check(answer, make(naives[""], judged[""], False), trials, turned | combine(make, naives, judged, swapped))
+def upper_cost(L, k, l, d, E):
+    """Return the trained parameters, and the layer passes without and with kept states."""
+    per_layer = 3 * l * d + 1  # P_k, P_v, W and λ
+    parameters = k * per_layer
+    whole = (L + k) * E
+    kept = (L - k) + 2 * k * E
+    return parameters, whole, kept
+
+
+def _towers():
+    yield "the upper one of two layers", (2, 1, 1, 2, 3)
+    yield "the lesson's case", (6, 2, 16, 384, 10)
+    yield "prefixes in a single layer", (12, 1, 5, 8, 7)
+    yield "prefixes everywhere", (5, 5, 3, 7, 4)
+    yield "one epoch", (7, 3, 2, 11, 1)
+
+
+check_upper_cost = Exercise(
+    upper_cost,
+    _towers,
+    {
+        "each layer has a λ": "per_layer = 3 * l * d",
+        "each layer has a λ of its own: yours is one for all": "parameters = k * 3 * l * d + 1",
+        "the gate's W is missing: l · d numbers per layer": "per_layer = 2 * l * d + 1",
+        "W has l · d numbers per layer: l is how many α it gives": "per_layer = 2 * l * d + l + 1",
+        "that is P-tuning v2: the gates' W and λ are missing": "per_layer = 2 * l * d",
+        "only k layers have prefixes: yours counts all L": "parameters = L * per_layer",
+        "the upper k layers have prefixes, not the L − k below": "parameters = (L - k) * per_layer",
+        "a backward pass goes through the k upper layers only": "whole = 2 * L * E",
+        "every forward pass runs all L layers here": "whole = 2 * k * E",
+        "the backward pass is missing in the second number": "whole = L * E",
+        "E epochs: the second number is for one": "whole = L + k",
+        "the one pass through the L − k lower layers is missing": "kept = 2 * k * E",
+        "the lower layers run once, not in every epoch": "kept = (L - k) * E + 2 * k * E",
+        "the pass that keeps states ends below the upper k layers": "kept = L + 2 * k * E",
+        "the backward pass is missing in the third number": "kept = (L - k) + k * E",
+        "E epochs: the third number is for one": "kept = (L - k) + 2 * k",
+        "nothing goes backward through the lower layers": "kept = 2 * (L - k) + 2 * k * E",
+        "that is what is saved: the passes that remain are asked for": "whole = (L - k) * E",
+        "the order: first without kept states, then with": "return parameters, kept, whole",
+    },
+    hints=(
+        "Which layers run forward in an epoch, and which backward? What changes if the lower states are kept?",
+        "Without: L + k passes per epoch. With: the L − k lower layers once in all, the upper k twice per epoch.",
+        "k · (3 l d + 1), (L + k) · E, (L − k) + 2 k E",
+    ),
+)
+
+# 12.4
+
+
+def winner(scores):
+    """Return the winner's mean over all seeds, and the same judged on left-out seeds."""
+    seeds = scores.shape[1]
+    overall = scores.mean(dim=1)
+    others = (scores.sum(dim=1, keepdim=True) - scores) / (seeds - 1)
+    chosen = others.argmax(dim=0, keepdim=True)
+    judged = scores.gather(0, chosen)
+    return overall.max(), judged.mean()
+
+
+def _tables():
+    draw = draws(125)
+    yield "two variants, two seeds", (torch.tensor([[1.0, 4.0], [3.0, 1.0]]),)
+    yield "six variants, five seeds", (draw(6, 5),)
+    yield "as many variants as seeds", (draw(4, 4),)
+    yield "two seeds", (draw(5, 2),)
+    yield "one variant", (draw(1, 3),)
+    yield "equal variants", (torch.tensor([[1.0, 1, 4], [1, 1, 0], [0.0, 2, 3]]),)
+    yield "scores far from 0", (60 + 3 * draw(3, 5),)
+
+
+check_winner = Exercise(
+    winner,
+    _tables,
+    {
+        "the first is the highest mean, not the highest single score": "return scores.max(), judged.mean()",
+        "the first is the highest mean, not that of the bests": "return scores.amax(0).mean(), judged.mean()",
+        "the first is one variant's mean, not that of all": "return scores.mean(), judged.mean()",
+        "the rows are variants: the first takes means along the wrong axis": "overall = scores.mean(dim=0)",
+        "the seeds that chose also judge: the left-out seed judges": "judged = others.gather(0, chosen)",
+        "the left-out seed has had a say: choose by the other seeds only": "chosen = overall.argmax().expand(1, seeds)",
+        "each seed chooses for itself: the others are to choose for it": "chosen = scores.argmax(0, True)",
+        "one seed chooses and the others judge: turn it round": (
+            "chosen = scores.argmax(0, True)\njudged = others.gather(0, chosen)"
+        ),
+        "all seeds are left out once: yours leaves out the first only": "judged = scores.gather(0, chosen)[:, :1]",
+        "all seeds are left out once: yours leaves out the last only": "judged = scores.gather(0, chosen)[:, -1:]",
+        "the mean of the choices' scores, not their sum": "return overall.max(), judged.sum()",
+        "of equals the first variant is chosen": "chosen = len(scores) - 1 - others.flip(0).argmax(0, True)",
+        "the highest mean is chosen, not the lowest": "chosen = others.argmin(dim=0, keepdim=True)",
+        "the second is a score, not the optimism": "return overall.max(), overall.max() - judged.mean()",
+        "the order: first the mean over all seeds, then the fair one": "return judged.mean(), overall.max()",
+        "the winner's mean over all seeds comes first: only the fair one is returned": "return judged.mean()",
+    },
+    {"scores is [variants, seeds]: yours has the axes the other way round": lambda scores: winner(scores.T)},
+    hints=(
+        "For one seed: which variant would the other seeds have chosen, and what does it score on this one?",
+        "Sums over the other seeds are the row's sum without each score: a table in which each column chooses.",
+        "others = (scores.sum(dim=1, keepdim=True) - scores) / (seeds - 1), then argmax(dim=0) and gather",
+    ),
+)

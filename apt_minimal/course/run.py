@@ -56,6 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/course"), help="folder for the executed copies")
     options = parser.parse_args(arguments)
     paths = sorted(options.notebooks.glob("*.ipynb"))
+    if not paths:
+        where = "the lessons lie in the repository, not in the installed package: run this from its root"
+        parser.error(
+            f"there is no notebook in {options.notebooks.resolve()}; {where}, or name a folder with --notebooks"
+        )
     for name in options.names or [""]:
         if not any(path.name.startswith(Path(name).name) for path in paths):
             parser.error(f"no notebook {name or '*.ipynb'} in {options.notebooks}; there: {[p.stem for p in paths]}")

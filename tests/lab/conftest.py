@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import string
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,17 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hypothesis import settings
+from made import WORDS, made_row
 from torch.nn.functional import one_hot
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from apt_minimal.lab.data.tasks import Task, load_task
-from apt_minimal.lab.methods import METHODS, Method, load_model, prepare
+from apt_minimal.lab.methods import load_model, prepare
 from apt_minimal.lab.train.loop import TrainConfig, train
-from apt_minimal.prefix import AptConfig
-
-NAMES, CITIES, COLOURS = ["anna", "bob", "clara jones", "dan"], ["paris", "london", "oslo"], ["red", "blue"]
-WORDS = ["anna", "bob", "jones", "paris", "london", "likes", "very", "the", "red", "blue", "is", "."]
-
 
 # HYPOTHESIS_PROFILE=long: many more tries, and others each time
 settings.register_profile("fast", max_examples=60, deadline=None, derandomize=True, database=None)
@@ -54,26 +49,6 @@ def backbone(tokenizer, tmp_path_factory):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
-
-
-def with_prefix(config: AptConfig) -> Method:
-    """APT's method with another prefix."""
-    return replace(METHODS["apt"], config=config)
-
-
-def made_row(kind: str, number: int) -> dict:
-    """A row that can be learned: names and cities are entities; red is the right answer."""
-    rng = random.Random(f"{kind} {number}")
-    name, colour, very = rng.choice(NAMES), rng.choice(COLOURS), ["very"] * rng.randrange(5)
-    if kind == "token":
-        tags = ["O"] * len(very) + ["B-PER", "I-PER"][: len(name.split())] + ["O", "B-LOC", "O"]
-        return {"tokens": [*very, *name.split(), "likes", rng.choice(CITIES), "."], "ner_tags": tags}
-    if kind == "text":
-        return {"text": " ".join(["the", *very, colour]), "label": "yes" if colour == "red" else "no"}
-    if kind == "pair":
-        return {"text": " ".join(["the", *very]), "text_pair": colour, "label": int(colour == "red")}
-    choices = rng.sample(["blue", "paris is", " ".join(["red", *very])], 3)
-    return {"text": f"{name} is", "choices": choices, "label": [choice[:3] for choice in choices].index("red")}
 
 
 @pytest.fixture

@@ -10,6 +10,10 @@ from apt_minimal.lab.experiments.records import RunRecord, read_predictions, rea
 
 # Recorded runs lie in the repository, beside the package; a copy installed without it has none.
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
+REPOSITORY = (
+    "recorded results lie in the repository, not in the installed package: "
+    "clone the repository and install it with pip install -e"
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def load_recording(name: str | Path) -> Recording:
     """
     file = Path(name) if Path(name).suffix == ".toml" else RESULTS / f"{name}.toml"
     if not file.is_file():
-        raise FileNotFoundError(f"there is no {file}; recorded grids lie in the repository's docs/results")
+        raise FileNotFoundError(f"there is no {file}; {REPOSITORY}, or give the path of a grid of yours")
     folder = file.with_suffix("")
     grid, records = read_grid(file), read_results(folder)
     asked = {spec.key for spec in all_runs(grid, records)[0]}

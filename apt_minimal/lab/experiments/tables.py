@@ -11,7 +11,7 @@ import pandas as pd
 from apt_minimal.lab.data.splits import reported_split, selection_split
 from apt_minimal.lab.experiments.grid import at_edge, chosen_rates, methods_of
 from apt_minimal.lab.experiments.intervals import Interval, difference_interval, score_interval
-from apt_minimal.lab.experiments.recordings import RESULTS, Recording
+from apt_minimal.lab.experiments.recordings import REPOSITORY, RESULTS, Recording
 from apt_minimal.lab.methods import LABELS, UNTRAINED, label
 
 SCORE_COLUMNS = ["task", "method", "majority", "dev", "low", "high", "dev_best", "test"]
@@ -138,8 +138,11 @@ def paper_scores(setting: str = "full", backbone: str = "BERT-base") -> pd.DataF
 
     Raises:
         ValueError: no figure for such a setting or backbone; the message names those that there are.
+        FileNotFoundError: the package was installed without the repository.
     """
-    figures = pd.read_csv(RESULTS / "paper.csv")
+    if not (file := RESULTS / "paper.csv").is_file():
+        raise FileNotFoundError(f"there is no {file}; {REPOSITORY}")
+    figures = pd.read_csv(file)
     wanted = figures[(figures["setting"] == setting) & (figures["backbone"] == backbone)]
     if wanted.empty:
         there_are = figures[["backbone", "setting"]].drop_duplicates().agg(", ".join, axis=1)

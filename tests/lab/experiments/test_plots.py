@@ -1,8 +1,6 @@
 """Figures against the numbers they shall show."""
 
-import numpy as np
 import pytest
-import torch
 
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.intervals import score_interval
@@ -10,7 +8,6 @@ from apt_minimal.lab.experiments.plots import _ordered, plot_tasks, plot_trainin
 from apt_minimal.lab.experiments.recordings import load_recording
 from apt_minimal.lab.experiments.records import RunRecord, write_record
 from apt_minimal.lab.methods import COLORS, MARKERS, color, label, marker
-from apt_minimal.lab.read.gates import GateReading, plot_gates
 from apt_minimal.lab.style import smoothed
 
 GRID = """
@@ -40,14 +37,6 @@ def test_the_training_plot_shows_the_histories():
 def test_a_thinned_loss_is_drawn_over_its_steps():
     left, _ = plot_training({"apt": [{"loss": [3.0, 1.0], "loss_every": 5, "steps": [10], "scores": [0.2]}]}).axes
     assert list(left.lines[0].get_xdata()) == [5, 10]
-
-
-def test_the_gate_plot_shows_mean_and_spread():
-    alpha = torch.rand(20, 3, 5)
-    figure = plot_gates(GateReading(alpha, torch.ones(3), torch.ones(20, 3)))
-    shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
-    assert np.allclose(shown[0], alpha.mean(0)) and np.allclose(shown[1], alpha.std(0))
-    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["1", "2", "3"]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from apt_minimal.lab.data.shapes import ENTITY_TYPES, reshape
 from apt_minimal.lab.data.sources import load_rows
 from apt_minimal.lab.data.tasks import load_task
 
-DATA = Path(__file__).parents[3] / "shared/data"
+DATA = Path(__file__).parents[4] / "shared/data"
 SIZES = {
     "boolq": (9427, 3270, 0),
     "cb": (250, 56, 0),

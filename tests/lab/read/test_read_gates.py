@@ -1,14 +1,15 @@
 """Reading gates: shapes, what is missing, and what must be the same for every input."""
 
+import numpy as np
 import pytest
 import torch
-from conftest import with_prefix
+from made import with_prefix
 from transformers import AutoTokenizer
 
 from apt_minimal import AptConfig, prefixes, record
 from apt_minimal.lab.data.tasks import load_task
 from apt_minimal.lab.methods import load_model, prepare
-from apt_minimal.lab.read.gates import gated_norms, read_gates, read_sentence
+from apt_minimal.lab.read.gates import GateReading, gated_norms, plot_gates, read_gates, read_sentence
 
 
 @pytest.fixture
@@ -191,3 +192,11 @@ def test_there_is_no_spread_over_fewer_than_two_examples(count, make_task, make_
     task = make_task()
     with pytest.raises(ValueError, match=f"{count} examples were given; the spread"):
         read_gates(make_model(task), task, task.validation[:count])
+
+
+def test_the_gate_plot_shows_mean_and_spread():
+    alpha = torch.rand(20, 3, 5)
+    figure = plot_gates(GateReading(alpha, torch.ones(3), torch.ones(20, 3)))
+    shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+    assert np.allclose(shown[0], alpha.mean(0)) and np.allclose(shown[1], alpha.std(0))
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["1", "2", "3"]

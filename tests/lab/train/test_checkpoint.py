@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from conftest import with_prefix
+from made import with_prefix
 
 from apt_minimal import AptConfig
 from apt_minimal.lab.data.tasks import Task

@@ -57,6 +57,7 @@ def test_a_label_that_no_training_row_has_is_said(split, write, tokenizer):
             load_task(str(folder), tokenizer)
 
 
+@pytest.mark.slow
 def test_the_real_backbone_learns_a_sample_of_entities(minilm):
     task = load_task("conll2004", AutoTokenizer.from_pretrained(minilm), "sample", max_length=48)
     model = prepare(load_model(task, minilm), "apt")

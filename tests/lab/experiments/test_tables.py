@@ -215,6 +215,7 @@ def test_runs_that_the_grid_no_longer_asks_for_are_left_out(file):
     assert [line.spec.seed for line in after.of("mine", "full", "majority")] == [1, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("*.toml")), ids=lambda file: file.stem)
 def test_recorded_lines_are_their_grids_and_complete(file):
     recording = load_recording(file)  # which scores every prediction file again

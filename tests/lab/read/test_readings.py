@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import with_prefix
+from made import with_prefix
 
 from apt_minimal import AptConfig, prefixes
 from apt_minimal.lab.methods import METHODS

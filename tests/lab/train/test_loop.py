@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import with_prefix
+from made import with_prefix
 
 from apt_minimal import AptConfig
 from apt_minimal.lab.train import loop as training
@@ -34,6 +34,7 @@ def steps(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_apt_memorises_a_task_of_any_kind(any_task, make_model):
     task = replace(any_task, train=any_task.train[:8], validation=any_task.train[:8])
     model = make_model(task, with_prefix(AptConfig(prefix_dropout=0.0)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
-from conftest import with_prefix
+from made import with_prefix
 from torch import nn
 
 from apt_minimal import AptConfig, attach, prefixes, record

@@ -1,8 +1,9 @@
 """A grid's file: what overrides what, what is refused, and that a search is as long for every method."""
 
 import pytest
+from made import record
 
-from apt_minimal.lab.experiments.grid import all_runs, methods_of, read_grid
+from apt_minimal.lab.experiments.grid import _spec, all_runs, at_edge, best_rate, methods_of, read_grid
 from apt_minimal.lab.experiments.recordings import RESULTS
 from apt_minimal.lab.experiments.records import read_results
 from apt_minimal.lab.methods import TRAINED
@@ -124,3 +125,37 @@ def test_recorded_runs_are_still_those_that_their_grid_asks_for(file):
     asked = {spec.key for spec in all_runs(read_grid(file), lines)[0]}
     trained = [line.spec for line in lines if line.spec.train]
     assert trained and {run.key for run in trained} <= asked
+
+
+# Choices
+
+
+CHOICES = {
+    "the best on what is held out": ([record(1e-3, 0.1, test=0.9), record(1e-2, 0.2, test=0.1)], 1e-2),
+    "the lowest of equals": ([record(rate, 0.5) for rate in (1e-2, 1e-3, 3e-3)], 1e-3),
+    "the best mean": ([record(1e-3, 0.5), record(1e-3, 0.5, 1), record(1e-2, 0.1), record(1e-2, 0.8, 1)], 1e-3),
+    "not one that diverged": ([record(1e-3, 0.0), record(1e-4, 0.0, failed="nan")], 1e-3),
+}
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_the_learning_rate_that_is_chosen(case):
+    records, rate = CHOICES[case]
+    assert best_rate(records) == rate
+
+
+@pytest.mark.parametrize("rate, edge", [(1, "lowest"), (2, ""), (3, "highest")])
+def test_a_choice_at_the_edge_is_named(rate, edge):
+    assert at_edge([2, 3, 1], rate) == edge
+    assert at_edge([rate], rate) == ""
+
+
+def test_the_specification_names_what_goes_beyond_only_where_it_is_used():
+    grid = {"backbone": "b"}
+    plan = {"train": {}, "prefix_length": 16}
+    settings = {
+        name: _spec(grid, plan, "mine", "full", name, "final", 1, 1e-2).settings.keys() - {"config"}
+        for name in ("apt", "apt_log_gate", "apt_pruned")
+    }
+    always = {"lora_rank", "train_backbone", "shift_positions"}
+    assert settings == {"apt": always, "apt_log_gate": always | {"beyond"}, "apt_pruned": always | {"prune_weight"}}

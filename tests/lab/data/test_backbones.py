@@ -14,6 +14,8 @@ from apt_minimal.lab.data import fetch, pieces
 from apt_minimal.lab.data.backbones import BASE, embedded_backbone, fetch_backbone, find_backbone, main
 from apt_minimal.lab.data.pieces import Pieces
 
+pytestmark = pytest.mark.slow  # copies hundreds of megabytes and starts processes
+
 FILES = {"config.json": b"{}", "model.safetensors": os.urandom(3000)}
 
 

@@ -14,6 +14,8 @@ from apt_minimal.lab.data.hub import HUB, ONTONOTES5_TAGS, load_hub_rows
 from apt_minimal.lab.data.shapes import ENTITY_TYPES, LABELS, reshape
 from apt_minimal.lab.data.sources import load_rows
 
+pytestmark = pytest.mark.slow  # imports datasets and waits for a hub that is not there
+
 SPLITS = ("train", "validation", "test")
 TEXT, NUMBER = Value("string"), Value("int32")
 BOOLEAN, CHOICE = ClassLabel(names=["False", "True"]), ClassLabel(names=["choice1", "choice2"])

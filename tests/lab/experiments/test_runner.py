@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from conftest import made_row
+from made import made_row
 
 from apt_minimal.adapter import fingerprint
 from apt_minimal.lab.data.splits import apply_setting
@@ -22,6 +22,8 @@ from apt_minimal.lab.experiments.grid import best_rate
 from apt_minimal.lab.experiments.records import RunRecord, RunSpec, read_predictions, read_records, read_results
 from apt_minimal.lab.experiments.runner import minutes_left, run_grid
 from apt_minimal.lab.methods import load_model
+
+pytestmark = pytest.mark.slow  # processes and many small trainings
 
 GRID = """
 backbone = "{backbone}"

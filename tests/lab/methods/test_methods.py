@@ -249,3 +249,9 @@ def test_the_table_gives_every_recorded_run_the_key_that_its_predictions_carry(f
         if spec.method not in UNTRAINED:
             spec = replace(spec, settings=method_recorded(spec.method, spec.settings).settings)
         assert record.predictions == f"{file.stem}/{spec.method}-{spec.key}.json.gz"
+
+
+@pytest.mark.parametrize("name", [*TRAINED, "apt@4", "apt_upper@0-8-16", "lora"])
+def test_a_method_comes_back_from_what_a_run_records_of_it(name):
+    method = method_named(name, 32)
+    assert method_recorded(name, json.loads(json.dumps(method.settings))) == method

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import with_prefix
+from made import with_prefix
 from transformers import BertModel
 
 from apt_minimal import AptConfig, Encoder, attach, prefixes, record

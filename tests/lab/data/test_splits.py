@@ -1,11 +1,12 @@
 """Cuts of a task: few-shot draws and the held-out tenth, from the training data alone and by seed."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
-from apt_minimal.lab.data.splits import apply_setting, few_shot, hold_out
+from apt_minimal.lab.data.splits import apply_setting, few_shot, hold_out, num_shots
 
 CUTS = {"few_shot": lambda task, seed: few_shot(task, 4, seed), "hold_out": hold_out}
 SIZES = {"few_shot": (4, 4), "hold_out": (22, 2)}  # of 24 training examples
@@ -93,3 +94,37 @@ def test_too_few_to_hold_out(make_task):
 def test_the_plain_setting_needs_a_test_split(make_task):
     with pytest.raises(ValueError, match='"plain" reports the test split, and my_token has none'):
         apply_setting(replace(make_task(), test=[]), "plain", 1)
+
+
+# Who trains, who chooses, who counts
+
+
+def rows(examples):
+    return [json.dumps(example.row) for example in examples]
+
+
+@pytest.mark.parametrize("kind", ["token", "pair"])
+def test_with_full_data_a_tenth_chooses_and_development_and_test_count(kind, make_task):
+    task = make_task(kind)
+    trained, splits = apply_setting(task, "full", seed=1)
+    assert sorted(rows(trained.train) + rows(trained.validation)) == sorted(rows(task.train))
+    assert len(trained.validation) == 2 and splits["held_out"] == trained.validation
+    assert (splits["dev"], splits["test"]) == (task.validation, task.test)
+
+
+def test_with_few_shots_disjoint_examples_train_and_choose(make_task):
+    task = make_task("pair")
+    trained, splits = apply_setting(task, "8-shot", seed=1)
+    assert len(trained.train) == len(trained.validation) == 8
+    assert splits == {"held_out": trained.validation, "dev": task.validation}
+
+
+def test_plainly_all_data_trains_and_development_chooses(make_task):
+    task = make_task()
+    assert apply_setting(task, "plain", seed=1) == (task, {"dev_best": task.validation, "test": task.test})
+
+
+@pytest.mark.parametrize("setting", ["", "-shot", "0-shot", "few", "16", "1.5-shot"])
+def test_a_setting_that_is_none_is_named(setting):
+    with pytest.raises(ValueError, match=f"the setting is '{setting}'"):
+        num_shots(setting)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import torch
-from conftest import with_prefix
+from made import with_prefix
 from torch import nn
 from transformers import BertForSequenceClassification, BertModel
 
