@@ -145,7 +145,7 @@ def test_an_instructors_lesson_runs(tmp_path):
 def test_without_notebooks_the_command_says_where_to_start_it(tmp_path, capsys):
     with pytest.raises(SystemExit):
         editions.main(["--root", str(tmp_path)])
-    assert "from the repository's root" in capsys.readouterr().err
+    assert "run this from its root" in capsys.readouterr().err
 
 
 # The plan and its numbers
