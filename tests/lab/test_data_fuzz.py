@@ -129,6 +129,7 @@ def check(task):
         task.score(task.decode(torch.zeros(*shape, top), examples), examples)
 
 
+@pytest.mark.slow
 @given(data=st.data(), name=st.sampled_from(list(GOOD)), single=st.booleans())
 def test_a_damaged_row_is_refused_in_its_line_or_can_be_trained_on(data, load, name, single):
     rows = GOOD[name] * 10
@@ -143,6 +144,7 @@ def test_a_damaged_row_is_refused_in_its_line_or_can_be_trained_on(data, load, n
         assert re.search(r"\.(csv|conll|txt), line \d+|every row has|no training row", message)
 
 
+@pytest.mark.slow
 @given(data=st.data(), name=st.sampled_from(list(GOOD)))
 def test_bytes_changed_anywhere_are_refused_in_a_line_or_can_be_trained_on(data, load, name):
     ending = data.draw(st.sampled_from(list(WRITERS) if "tokens" in GOOD[name][0] else [".jsonl", ".csv"]))

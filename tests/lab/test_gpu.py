@@ -10,7 +10,8 @@ from torch import nn
 
 from apt_minimal.lab.experiments import run as runs
 from apt_minimal.lab.experiments.machine import repeatable
-from apt_minimal.lab.experiments.records import RunSpec, read_results
+from apt_minimal.lab.experiments.records import RunSpec
+from apt_minimal.lab.experiments.results import read_results
 from apt_minimal.lab.experiments.run import finished_record
 from apt_minimal.lab.experiments.runner import run_grid
 from apt_minimal.lab.methods import METHODS, TRAINED

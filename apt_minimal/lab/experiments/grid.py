@@ -32,12 +32,12 @@ def read_grid(file: str | Path) -> dict:
         for task, setting in product(grid["tasks"], grid["settings"]):
             check_plan(plan := _plan(grid, task, setting))
             # made only to be checked
-            _finals(grid, task, setting, dict.fromkeys(plan["methods"], 1.0))
+            _finals(grid, task, setting, {method: rates[0] for method, rates in plan["methods"].items() if rates})
             try:
                 _searches(grid, task, setting)
             except ValueError as error:
                 raise ValueError(f"in a search of {task}, {setting}: {error}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{file}: {error}") from error
     return grid
 

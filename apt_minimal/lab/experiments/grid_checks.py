@@ -1,7 +1,9 @@
 """What a grid's file may say: each check names what was given and what would do."""
 
 from dataclasses import fields
+from pathlib import Path
 
+from apt_minimal.lab.data.rows import ENDINGS
 from apt_minimal.lab.methods import UNTRAINED
 from apt_minimal.lab.train.loop import TrainConfig
 
@@ -19,10 +21,20 @@ def check_tables(grid: dict) -> None:
     if wrong := (grid.keys() - KEYS) or (KEYS - grid.keys()):
         what = "unknown" if wrong & grid.keys() else "missing"
         raise ValueError(f"{what}: {', '.join(sorted(wrong))}; a grid has {', '.join(sorted(KEYS))}")
+    if not isinstance(grid["backbone"], str):
+        raise ValueError(f"backbone is {grid['backbone']!r}; it must be a name or a folder")
     _check_list("seeds", grid["seeds"], int)
     _check_list("settings", grid["settings"], str)
     for name in (*TABLES, "tasks", "full", "few_shot"):
         _check_table(name, grid[name])
+    if not grid["tasks"]:
+        raise ValueError("there is no task; a grid has a table for each, such as [tasks.rte]")
+    for task in grid["tasks"]:  # it names files: results lie in <grid>/<task>.jsonl
+        is_path = Path(task).name != task or task in ("", "..") or "\\" in task
+        if is_path or not task.isprintable() or Path(task).suffix in ENDINGS:
+            raise ValueError(
+                f"the task is {task!r}; it must be the name of a folder below the data folder, not a path or a file"
+            )
     for where, table in [*grid["tasks"].items(), *((name, grid[name]) for name in ("full", "few_shot"))]:
         _check_table(where, table)
         if unknown := table.keys() - {*TABLES, "prefix_length"}:
@@ -47,6 +59,11 @@ def check_plan(plan: dict) -> None:
             if rates == []:
                 raise ValueError(f"{method} has no learning rate; give one, or several to choose from")
             _check_list(method, rates, int, float)
+    for name in ("train", "search"):
+        if "epochs" in plan[name] and (type(epochs := plan[name]["epochs"]) is not int or epochs < 1):
+            raise ValueError(f"epochs is {epochs!r}; it must be a whole number of at least 1")
+    if type(length := plan["prefix_length"]) is not int or length < 1:
+        raise ValueError(f"prefix_length is {length!r}; it must be a whole number of at least 1")
     searched = {method: len(rates) for method, rates in plan["methods"].items() if len(rates) > 1}
     if len(set(searched.values())) > 1:
         lengths = ", ".join(f"{method} {length}" for method, length in searched.items())

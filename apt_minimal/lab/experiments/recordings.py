@@ -6,7 +6,8 @@ from pathlib import Path
 
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.intervals import Counts
-from apt_minimal.lab.experiments.records import RunRecord, read_predictions, read_results
+from apt_minimal.lab.experiments.records import RunRecord
+from apt_minimal.lab.experiments.results import read_predictions, read_results
 
 # Recorded runs lie in the repository, beside the package; a copy installed without it has none.
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
@@ -53,8 +54,8 @@ def load_recording(name: str | Path) -> Recording:
 
     Raises:
         FileNotFoundError: no such grid.
-        ValueError: a record's score is not what its prediction file gives, or a task's records were made with different
-            data; the message names them.
+        ValueError: a file of predictions is missing or damaged, or gives another score than its record, or a task's
+            records were made with different data; the message names them.
     """
     file = Path(name) if Path(name).suffix == ".toml" else RESULTS / f"{name}.toml"
     if not file.is_file():
@@ -64,7 +65,7 @@ def load_recording(name: str | Path) -> Recording:
     asked = {spec.key for spec in all_runs(grid, records)[0]}
     recording = Recording(grid, folder, [record for record in records if record.spec.key in asked])
     for record in recording.records:
-        _check(record, recording.predictions(record)["counts"])
+        _check(record, folder, recording.predictions(record)["counts"])
     _check_same_data(recording)
     return recording
 
@@ -80,9 +81,12 @@ def _check_same_data(recording: Recording) -> None:
             raise ValueError(f"lines in {file} were made with different data (SHA-256: {found})")
 
 
-def _check(record: RunRecord, counts: dict[str, list]) -> None:
+def _check(record: RunRecord, folder: Path, counts: dict[str, list]) -> None:
     for split, of_examples in counts.items():
-        right, all_ = map(sum, zip(*of_examples, strict=True))
+        try:
+            right, all_ = map(sum, zip(*of_examples, strict=True))
+        except (TypeError, ValueError):
+            raise ValueError(f"{folder / record.predictions} holds no pairs of counts for {split}") from None
         if abs(right / max(all_, 1) - record.score(split)) > 1e-9:
             raise ValueError(
                 f"{record.predictions} gives a {split} score of {right / max(all_, 1):.4f}, "

@@ -1,16 +1,11 @@
-"""Runs: what specifies one, what is recorded of it, and how records are written as lines of JSON and read again."""
+"""Runs: what specifies one, and what is recorded of it (on disk: `results`)."""
 
-import gzip
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
-from functools import cached_property
-from pathlib import Path
-
-from filelock import FileLock, Timeout
+from functools import cache, cached_property
+from types import UnionType
+from typing import get_args, get_origin, get_type_hints
 
 SPLITS = ("held_out", "dev", "dev_best", "test")  # what may be scored, see `apply_setting`
 
@@ -45,6 +40,9 @@ class RunSpec:
     def key(self) -> str:
         """A short name: twelve hexadecimal digits that only this specification has."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def __str__(self):
+        return f"the run {', '.join(self.cell)}, seed {self.seed}"
 
     @property
     def cell(self) -> tuple[str, str, str, str]:
@@ -102,95 +100,52 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, line: dict) -> "RunRecord":
-        """Make a record of a line; TypeError if it holds something unknown."""
+        """Make a record of a line.
+
+        Raises:
+            ValueError: it is no record, or lacks what every record has; the message says what.
+        """
+        if not isinstance(line, dict) or not isinstance(line.get("run"), dict):
+            raise ValueError("it is no object with a run in it")
         scores = {split: line[split] for split in SPLITS if split in line}
         rest = {name: value for name, value in line.items() if name not in ("run", *scores)}
-        return cls(RunSpec(**line["run"]), scores=scores, **rest)
+        try:
+            record = cls(RunSpec(**line["run"]), scores=scores, **rest)
+        except TypeError as error:  # a field that is missing, or unknown
+            raise ValueError(str(error)) from None
+        _check_kinds(record.spec)
+        _check_kinds(record)
+        if record.spec.train is not None and "learning_rate" not in record.spec.train:
+            raise ValueError("train has no learning_rate")
+        numbers = [scores[split].get(record.metric) for split in scores if isinstance(scores[split], dict)]
+        if len(numbers) < len(scores) or not all(isinstance(number, int | float) for number in numbers):
+            raise ValueError(f"a split has no number as its {record.metric}")
+        if not scores and not record.failed:
+            raise ValueError("it has neither scores nor a reason why there are none")
+        return record
 
     def score(self, split: str) -> float:
         """The score of a split that counts."""
         return self.scores[split][self.metric]
 
 
-def read_records(file: str | Path) -> list[RunRecord]:
-    """Read the finished runs of a file, each once; a line that a kill left incomplete does not count."""
-    if not Path(file).exists():
-        return []
-    records = {}
-    for text in Path(file).read_text(encoding="utf-8").split("\n"):
-        try:
-            record = RunRecord.from_json(json.loads(text))
-        except json.JSONDecodeError:
-            continue
-        records.setdefault(record.spec.key, record)
-    return list(records.values())
-
-
-def read_results(folder: str | Path) -> list[RunRecord]:
-    """Read the finished runs of a grid, task by task."""
-    return [record for file in sorted(Path(folder).glob("*.jsonl")) for record in read_records(file)]
-
-
-def write_record(file: Path, record: RunRecord, predictions: dict) -> None:
-    """Add a finished run to a file of records: predictions first, in a file of their own, then the line.
-
-    The line is written in one piece at the file's end, one process at a time, so that lines don't mix, and a kill harms
-    no earlier line.
-
-    Args:
-        file: `<grid>/<task>.jsonl`; predictions go into the folder `<grid>/<task>`.
-        record: the run's, without the place of its predictions.
-        predictions: "predictions" and "counts", by split.
-    """
-    place = f"{file.stem}/{record.spec.method}-{record.spec.key}.json.gz"
-    archive = file.parent / place
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    scratch = archive.with_suffix(f".{os.getpid()}")
-    scratch.write_bytes(gzip.compress(json.dumps(predictions, separators=(",", ":")).encode(), mtime=0))
-    os.replace(scratch, archive)
-    line = (json.dumps(record.to_json() | {"predictions": place}) + "\n").encode()
-    with _lock(file.parent / "running" / f"{file.stem}.lock"), file.open("ab+", buffering=0) as end:
-        if end.seek(0, os.SEEK_END):  # what a kill may have torn off gets a line of its own
-            end.seek(-1, os.SEEK_END)
-            line = line if end.read() == b"\n" else b"\n" + line
-        if end.write(line) < len(line):
-            raise OSError(f"{file}: the line was not written whole; is the disk full?")
-
-
-def read_predictions(file: str | Path, record: RunRecord) -> dict:
-    """Read what was predicted in a run: "predictions" and "counts" (see `Task.counts`), by split.
-
-    Args:
-        file: the one that holds the record.
-        record: of the run.
-    """
-    return json.loads(gzip.decompress((Path(file).parent / record.predictions).read_bytes()))
-
-
-@contextmanager
-def claim(file: Path) -> Iterator[bool]:
-    """Hold a run for this process; yields whether that succeeded, or another process has it.
-
-    The system lets go of a claim when its process ends, however it ends.
-    """
-    try:
-        lock = _lock(file).acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    with lock:
-        try:
-            yield True
-        finally:
-            with suppress(PermissionError):  # Windows removes no open file
-                file.unlink(missing_ok=True)
-
-
-def _lock(file: Path) -> FileLock:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(file)
-
-
 def _without_none(record) -> dict:
     named = {one.name: getattr(record, one.name) for one in fields(record)}
     return {name: value for name, value in named.items() if value is not None}
+
+
+def _check_kinds(record) -> None:
+    """Raise ValueError, naming the field, where one holds something of another kind than is declared."""
+    for name, kinds in _kinds(type(record)).items():
+        if not isinstance(value := getattr(record, name), kinds):
+            raise ValueError(f"{name} is {str(value)[:60]!r}")
+
+
+@cache
+def _kinds(record: type) -> dict[str, tuple[type, ...]]:
+    """The kinds of value that each field of a class of records may have; a whole number may stand for a float."""
+    found = {}
+    for name, hint in get_type_hints(record).items():
+        kinds = [get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else [hint])]
+        found[name] = (*kinds, int) if float in kinds else tuple(kinds)
+    return found

@@ -1,9 +1,10 @@
 """One run of a grid: prepare, train, predict, score, and make its record."""
 
 import math
+import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,10 +19,11 @@ from apt_minimal.lab.data.splits import apply_setting, selection_split
 from apt_minimal.lab.data.tasks import Example, Task, load_task
 from apt_minimal.lab.experiments.machine import described, repeatable
 from apt_minimal.lab.experiments.records import RunRecord, RunSpec
+from apt_minimal.lab.experiments.results import claim, read_predictions, read_records, write_record
 from apt_minimal.lab.methods import UNTRAINED, Method, load_model, method_recorded, prepare
 from apt_minimal.lab.read.readings import Readings, rounded
 from apt_minimal.lab.train.batches import predict
-from apt_minimal.lab.train.checkpoint import rows_sha256
+from apt_minimal.lab.train.checkpoint import DamagedCheckpoint, rows_sha256
 from apt_minimal.lab.train.loop import History, TrainConfig, train
 
 CHECKPOINT_SECONDS = 120  # at evaluations, and at most so often: short runs write no checkpoint at all
@@ -155,3 +157,29 @@ def finished_record(
     rows = rows_sha256(task.train, task.validation, task.test)
     minutes = round((time.perf_counter() - started) / 60, 2)
     return RunRecord(spec, rows, minutes, task.metric, **found, **described(gpu)), files
+
+
+def work(spec: RunSpec, folder: Path, data_dir: str | None, device: str, backbone: str) -> None:
+    """Do one run in a process of the pool and write it down, unless it is done or another process is at it."""
+    results, place = folder / f"{spec.task}.jsonl", folder / "running" / spec.key
+    with claim(place.with_suffix(".lock")) as ours:
+        if not ours or _is_done(spec, results):
+            return
+        checkpoint = place.with_suffix(".pt")
+        try:
+            record, predictions = finished_record(spec, data_dir, device, backbone, checkpoint)
+        except DamagedCheckpoint as error:
+            print(f"{spec} begins anew: {error}; it is deleted now", file=sys.stderr, flush=True)
+            checkpoint.unlink()
+            record, predictions = finished_record(spec, data_dir, device, backbone, checkpoint)
+        write_record(results, record, predictions)
+        checkpoint.unlink(missing_ok=True)  # a training that diverged leaves one
+
+
+def _is_done(spec: RunSpec, results: Path) -> bool:
+    """Whether a run's record and its predictions can be read."""
+    for record in read_records(results):
+        if record.spec.key == spec.key:
+            with suppress(ValueError):
+                return bool(read_predictions(results, record))
+    return False

@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.preflight import check_backbone, unrunnable
-from apt_minimal.lab.experiments.records import RunRecord, RunSpec, claim, read_records, write_record
-from apt_minimal.lab.experiments.run import finished_record
+from apt_minimal.lab.experiments.records import RunRecord, RunSpec
+from apt_minimal.lab.experiments.results import read_predictions, read_records, result_files
+from apt_minimal.lab.experiments.run import work
 
 # tqdm's own guess of the time left takes all runs to be alike; ours is in the postfix
 BAR = "{desc}: {n_fmt}/{total_fmt} runs |{bar}| {elapsed}{postfix}"
@@ -53,14 +54,15 @@ def run_grid(
     how = (folder, data_dir, device, backbone)
     failed, started, running, known = {}, set(), {}, {}
     with ExitStack() as pools, tqdm(desc=file.stem, bar_format=BAR) as bar:
-        left_out = _left_out(grid, _read_grown(folder, known), data_dir, backbone)
+        lost = _without_predictions(folder, _read_grown(folder, known), bar)
+        left_out = _left_out(grid, _read_grown(folder, known), lost, data_dir, backbone)
         for (task, setting), error in left_out.items():
             bar.write(f"left out: {task}, {setting}: {error}")
             failed[f"all runs of {task}, {setting}"] = error
         pool = pools.enter_context(_pool(jobs, device))
         while True:
             records = _read_grown(folder, known)
-            done = {record.spec.key for record in records}
+            done = {record.spec.key for record in records} - lost
             possible, bar.total = all_runs(grid, records)
             pending = [spec for spec in possible if spec.cell[:2] not in left_out and spec.key not in done | started]
             for spec in pending[: jobs - len(running)]:
@@ -76,28 +78,31 @@ def run_grid(
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 spec = running.pop(future)
-                if future.exception() is not None:
-                    failed[f"the run {', '.join(spec.cell)}, seed {spec.seed}"] = future.exception()
+                if future.exception() is None:
+                    lost.discard(spec.key)
+                else:
+                    failed[str(spec)] = future.exception()
         if not failed and bar.n < bar.total:
             bar.write("the other runs are being done by another process")
     if failed:  # all others are written by now
         raise _with_notes(failed)
 
 
-def work(spec: RunSpec, folder: Path, data_dir: str | None, device: str, backbone: str) -> None:
-    """Do one run in a process of the pool and write it down, unless it is done or another process is at it."""
-    results, place = folder / f"{spec.task}.jsonl", folder / "running" / spec.key
-    with claim(place.with_suffix(".lock")) as ours:
-        if not ours or spec.key in {record.spec.key for record in read_records(results)}:
-            return
-        record, predictions = finished_record(spec, data_dir, device, backbone, place.with_suffix(".pt"))
-        write_record(results, record, predictions)
-        place.with_suffix(".pt").unlink(missing_ok=True)  # a training that diverged leaves one
+def _without_predictions(folder: Path, records: list[RunRecord], bar: tqdm) -> set[str]:
+    """The keys of finished runs whose predictions can't be read (any more), so that they must be made again."""
+    lost = set()
+    for record in records:
+        try:
+            read_predictions(folder / f"{record.spec.task}.jsonl", record)
+        except ValueError as error:
+            bar.write(f"made anew: {record.spec}: {error}")
+            lost.add(record.spec.key)
+    return lost
 
 
 def _read_grown(folder: Path, known: dict[Path, tuple[int, list[RunRecord]]]) -> list[RunRecord]:
     """Like `read_results`, but reread only files that have grown; `known` caches the rest."""
-    for file in folder.glob("*.jsonl"):
+    for file in result_files(folder):
         size = file.stat().st_size
         if file not in known or known[file][0] != size:
             known[file] = size, read_records(file)
@@ -105,10 +110,10 @@ def _read_grown(folder: Path, known: dict[Path, tuple[int, list[RunRecord]]]) ->
 
 
 def _left_out(
-    grid: dict, records: list[RunRecord], data_dir: str | None, backbone: str
+    grid: dict, records: list[RunRecord], lost: set[str], data_dir: str | None, backbone: str
 ) -> dict[tuple[str, str], Exception]:
     """Say what can't be run on the data, and why (see `unrunnable`); nothing is read if all runs are done."""
-    done = {record.spec.key for record in records}
+    done = {record.spec.key for record in records} - lost
     pending = [spec for spec in all_runs(grid, records)[0] if spec.key not in done]
     if pending:
         check_backbone(backbone)
@@ -138,7 +143,8 @@ def _pool(jobs: int, device: str) -> ProcessPoolExecutor:
 def _start_worker(cores: int) -> None:
     torch.set_num_threads(cores)
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")  # peft's own business, once a run
-    warnings.filterwarnings("ignore", message=".*no training row has the label")  # said once, before the first run
+    # said once, before the first run
+    warnings.filterwarnings("ignore", message=".*(no training row has the label|are training rows too|passed over)")
     # A worker whose parent was killed would go on beside the next start.
     threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 

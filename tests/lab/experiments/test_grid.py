@@ -1,11 +1,18 @@
 """A grid's file: what overrides what, what is refused, and that a search is as long for every method."""
 
+import tomllib
+from pathlib import Path
+from unittest import mock
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made import record
 
+from apt_minimal.lab.experiments import grid as grids
 from apt_minimal.lab.experiments.grid import _spec, all_runs, at_edge, best_rate, methods_of, read_grid
 from apt_minimal.lab.experiments.recordings import RESULTS
-from apt_minimal.lab.experiments.records import read_results
+from apt_minimal.lab.experiments.results import read_results
 from apt_minimal.lab.methods import TRAINED
 
 GRID = """
@@ -90,6 +97,22 @@ WRONG = {
     ),
     r"more learning rates .* than others \(apt 2, lora 3\)": ("lora = [1e-3]", "lora = [1e-3, 1e-2, 1e-1]"),
     "methods is .*; it must be a table": ("[methods]", "[[methods]]"),
+    "patience is 'x'; it must be a whole number": ("batch_size = 16", 'patience = "x"'),
+    "max_grad_norm is 'x'; it must be": ("batch_size = 16", 'max_grad_norm = "x"'),
+    "warmup is 2; it must be": ("batch_size = 16", "warmup = 2"),
+    "learning_rate is -1; it must be": ("lora = [1e-3]", "lora = [-1]"),
+    "learning_rate is 0.0; it must be": ("apt = [1e-2, 3e-2]", "apt = [0.0, 3e-2]"),
+    "epochs is -1; it must be": ("epochs = 40", "epochs = -1"),
+    "epochs is '9'; it must be": ("epochs = 12", 'epochs = "9"'),
+    r"prefix_length is \[\]; it must be": ("prefix_length = 8", "prefix_length = []"),
+    "backbone is 7; it must be": ('backbone = "b"', "backbone = 7"),
+    "the task is 'sub/a'; it must be the name of a folder": ("[tasks.a]", '[tasks."sub/a"]'),
+    "the task is '../a'": ("[tasks.a]", '[tasks."../a"]'),
+    "the task is '/a/b'": ("[tasks.a]", '[tasks."/a/b"]'),
+    "the task is '..'": ("[tasks.a]", '[tasks.".."]'),
+    "the task is ''": ("[tasks.a]", '[tasks.""]'),
+    "the task is 'a.jsonl'": ("[tasks.a]", '[tasks."a.jsonl"]'),
+    "the task is 'a.csv'": ("[tasks.a]", '[tasks."a.csv"]'),
     "a.train is 3; it must be a table": ("[tasks.a]", "[tasks.a]\ntrain = 3"),
 }
 
@@ -98,6 +121,42 @@ WRONG = {
 def test_a_wrong_grid_is_refused_at_once_and_by_name(message, read):
     with pytest.raises(ValueError, match=f"grid.toml: .*{message}"):
         read(GRID.replace(*WRONG[message]))
+
+
+VALUES = st.recursive(
+    st.integers(-3, 20) | st.floats() | st.booleans() | st.sampled_from(["", "x", "full", "2-shot", "a/b", "majority"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["apt", "seeds", "x"]), inner, max_size=2)
+    ),
+    max_leaves=3,
+)
+KEYS = [
+    "backbone",
+    "seeds",
+    "settings",
+    "prefix_length",
+    "tasks",
+    "methods",
+    "train",
+    "search",
+    "full",
+    "few_shot",
+    "x",
+]
+
+
+@given(key=st.sampled_from(KEYS), inner=st.sampled_from([None, "apt", "epochs", "seeds", "warmup", "a"]), value=VALUES)
+def test_whatever_a_grid_holds_is_taken_or_refused_with_its_file(key, inner, value):
+    grid = tomllib.loads(GRID)
+    if inner and isinstance(grid.get(key), dict):
+        grid[key][inner] = value
+    else:
+        grid[key] = value
+    with mock.patch.object(grids.tomllib, "loads", lambda _: grid), mock.patch.object(Path, "read_text"):
+        try:
+            all_runs(read_grid("some/grid.toml"), [])
+        except ValueError as error:
+            assert str(error).startswith("some/grid.toml: ") and "unhashable" not in str(error)
 
 
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("*.toml")), ids=lambda file: file.stem)

@@ -6,7 +6,8 @@ from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.intervals import score_interval
 from apt_minimal.lab.experiments.plots import _ordered, plot_tasks, plot_training
 from apt_minimal.lab.experiments.recordings import load_recording
-from apt_minimal.lab.experiments.records import RunRecord, write_record
+from apt_minimal.lab.experiments.records import RunRecord
+from apt_minimal.lab.experiments.results import write_record
 from apt_minimal.lab.methods import COLORS, MARKERS, color, label, marker
 from apt_minimal.lab.style import smoothed
 

@@ -1,7 +1,9 @@
 """A grid of runs: every run once, whatever happens in between, and lines that can be checked against their files."""
 
+import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +21,9 @@ from apt_minimal.lab.data.splits import apply_setting
 from apt_minimal.lab.experiments import run as runs
 from apt_minimal.lab.experiments import runner as experiments
 from apt_minimal.lab.experiments.grid import best_rate
-from apt_minimal.lab.experiments.records import RunRecord, RunSpec, read_predictions, read_records, read_results
+from apt_minimal.lab.experiments.recordings import load_recording
+from apt_minimal.lab.experiments.records import RunRecord, RunSpec
+from apt_minimal.lab.experiments.results import read_predictions, read_records, read_results
 from apt_minimal.lab.experiments.runner import minutes_left, run_grid
 from apt_minimal.lab.methods import load_model
 
@@ -308,6 +312,70 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(grid, start, interrupt, 
     start(grid)
     assert [line.resumed for line in read_records(results(grid)) if line.resumed is not None] == [True]
     assert stripped(read_records(results(grid))) == stripped(expected)
+
+
+def test_a_damaged_checkpoint_costs_its_run_nothing_but_time(grid, start, interrupt, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0)
+    grid.write_text(grid.read_text().replace("seeds = [1, 2]", "seeds = [1]").replace("head_only = [1e-3, 1e-2]\n", ""))
+    start(grid)
+    expected = read_records(results(grid))
+    os.remove(results(grid))
+    stop = interrupt(7)
+    with pytest.raises(KeyboardInterrupt):
+        start(grid)
+    stop.off()
+    (checkpoint,) = (grid.with_suffix("") / "running").glob("*.pt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    start(grid)
+    assert re.search(r"run mine, full, apt, final, seed 1 begins anew: .*\.pt is damaged", capsys.readouterr().err)
+    assert stripped(read_records(results(grid))) == stripped(expected)
+    assert list((grid.with_suffix("") / "running").glob("*.pt")) == []
+
+
+LOST = {
+    "gone": None,
+    "empty": b"",
+    "cut off": lambda whole: whole[:-30],
+    "not packed": b"{}",
+    "damaged": lambda whole: whole[:30] + b"####" + whole[34:],
+    "something else": gzip.compress(b"[]"),
+    "no counts": gzip.compress(b'{"predictions": {}}'),
+}
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_a_run_whose_predictions_are_lost_is_named_and_made_again(how, grid, start, capsys):
+    start(grid)
+    lines = read_records(results(grid))
+    record = next(line for line in lines if line.spec.method == "apt")
+    place = results(grid).parent / record.predictions
+    whole = place.read_bytes()
+    damaged = LOST[how](whole) if callable(LOST[how]) else LOST[how]
+    place.unlink() if damaged is None else place.write_bytes(damaged)
+    with pytest.raises(ValueError, match=f"the predictions {place} of a finished run can't be read"):
+        load_recording(grid)
+    assert start(grid) == [record.spec]
+    assert f"made anew: {record.spec}: the predictions {place}" in capsys.readouterr().out
+    assert place.read_bytes() == whole
+    assert stripped(read_records(results(grid))) == stripped(lines)
+    assert start(grid) == [] and load_recording(grid).records
+
+
+def test_a_line_that_is_damaged_is_named_and_its_run_done_again(grid, start):
+    start(grid)
+    lines = results(grid).read_bytes().split(b"\n")
+    spec = read_records(results(grid))[2].spec
+    lines[2] = lines[2].replace(b'"purpose"', b'"purp\xffse"')
+    results(grid).write_bytes(b"\n".join(lines))
+    with pytest.warns(UserWarning, match=r"mine\.jsonl: no record can be read in line 3 \("):
+        assert start(grid) == [spec]
+    with pytest.warns(UserWarning, match="line 3"):
+        assert start(grid) == []
+
+
+def test_a_folder_called_like_results_is_none(grid, start):
+    (grid.with_suffix("") / "other.jsonl").mkdir(parents=True)
+    assert len(start(grid)) == 8
 
 
 def test_changed_data_is_refused_before_a_run_and_nothing_is_written(grid, start, write):

@@ -9,7 +9,8 @@ from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.intervals import difference_interval, score_interval
 from apt_minimal.lab.experiments.plots import plot_scores
 from apt_minimal.lab.experiments.recordings import RESULTS, load_recording
-from apt_minimal.lab.experiments.records import RunRecord, read_results, write_record
+from apt_minimal.lab.experiments.records import RunRecord
+from apt_minimal.lab.experiments.results import read_results, write_record
 from apt_minimal.lab.experiments.tables import (
     difference_table,
     finished_table,
