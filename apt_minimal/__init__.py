@@ -11,6 +11,7 @@ from apt_minimal.attach import attach, detach, is_attached, prefixes, without_pr
 from apt_minimal.encoder import Encoder
 from apt_minimal.gates import LayerGate, TokenGate
 from apt_minimal.hub import push_adapter
+from apt_minimal.optimizer import parameter_groups
 from apt_minimal.prefix import AdaptivePrefix, AptConfig
 from apt_minimal.record import record
 from apt_minimal.versions import check_transformers, own_version
@@ -29,6 +30,7 @@ __all__ = [
     "is_attached",
     "load_adapter",
     "load_task",
+    "parameter_groups",
     "prefixes",
     "push_adapter",
     "record",

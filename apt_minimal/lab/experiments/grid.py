@@ -1,8 +1,9 @@
 """A grid of runs: which ones its file asks for, and which of them can be done by now (what it may say: `grid_checks`).
 
 The file (docs/results/minilm_cpu.toml is one) names a backbone, seeds, settings, tasks, and for each method the
-learning rates to try. Tables further down override the general ones: `[tasks.<name>.train]` for a
-task, `[full.train]` and `[few_shot.train]` for settings with all of the data and with a few examples.
+learning rates to choose from, or to cross with all seeds. Tables further down override the general ones:
+`[tasks.<name>.train]` for a task, `[full.train]` and `[few_shot.train]` for settings with all of the data and with a
+few examples.
 """
 
 import tomllib
@@ -13,7 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from apt_minimal.lab.data.splits import num_shots, selection_split
-from apt_minimal.lab.experiments.grid_checks import TABLES, check_plan, check_tables
+from apt_minimal.lab.experiments.grid_checks import TABLES, check_plan, check_tables, method_rates
 from apt_minimal.lab.experiments.records import RunRecord, RunSpec
 from apt_minimal.lab.methods import UNTRAINED, method_named
 from apt_minimal.lab.train.loop import TrainConfig
@@ -27,7 +28,9 @@ def read_grid(file: str | Path) -> dict:
     """
     file = Path(file)
     try:
-        grid = {"prefix_length": 16, "full": {}, "few_shot": {}} | tomllib.loads(file.read_text(encoding="utf-8"))
+        grid = {"prefix_length": 16, "full": {}, "few_shot": {}, "effects": True} | tomllib.loads(
+            file.read_text(encoding="utf-8")
+        )
         check_tables(grid)
         for task, setting in product(grid["tasks"], grid["settings"]):
             check_plan(plan := _plan(grid, task, setting))
@@ -61,7 +64,7 @@ def all_runs(grid: dict, records: Sequence[RunRecord]) -> tuple[list[RunSpec], i
             here = [record for record in records if record.spec.cell[:2] == (task, setting)]
             searches, rates = _searches(grid, task, setting), chosen_rates(grid, task, setting, here)
             possible += searches + _finals(grid, task, setting, rates)
-            count += len(searches) + len(grid["seeds"]) * len(methods_of(grid, task, setting))
+            count += len(searches) + sum(map(len, seeds_of(grid, task, setting).values()))
     return possible, count
 
 
@@ -84,6 +87,11 @@ def chosen_rates(grid: dict, task: str, setting: str, records: Sequence[RunRecor
 def methods_of(grid: dict, task: str, setting: str) -> dict[str, list[float]]:
     """The methods that a grid asks for on a task in a setting, each with its learning rates."""
     return _plan(grid, task, setting)["methods"]
+
+
+def seeds_of(grid: dict, task: str, setting: str) -> dict[str, list[int]]:
+    """The seeds of each method's final runs."""
+    return _plan(grid, task, setting)["seeds"]
 
 
 def best_rate(records: Sequence[RunRecord]) -> float:
@@ -110,6 +118,11 @@ def _plan(grid: dict, task: str, setting: str) -> dict:
         plan[name] = {}
         for table in tables:
             plan[name] = _overridden(plan[name], table.get(name, {}))
+    entries, plan["methods"], plan["seeds"] = plan["methods"], {}, {}
+    for method, entry in entries.items():
+        rates, seeds = method_rates(method, entry, grid["seeds"])
+        plan["methods"] |= rates
+        plan["seeds"] |= dict.fromkeys(rates, seeds)
     return plan
 
 
@@ -138,8 +151,8 @@ def _finals(grid: dict, task: str, setting: str, rates: dict[str, float]) -> lis
     return [
         _spec(grid, plan, task, setting, method, "final", seed, rates.get(method))
         for seed in grid["seeds"]
-        for method in plan["methods"]
-        if method in UNTRAINED or method in rates
+        for method, seeds in plan["seeds"].items()
+        if seed in seeds and (method in UNTRAINED or method in rates)
     ]
 
 
@@ -151,12 +164,13 @@ def _spec(grid: dict, plan: dict, task: str, setting: str, method: str, purpose:
     how = plan["train"] | {"learning_rate": rate, "seed": seed}
     epochs = how.pop("epochs", None)
     if epochs is None:
-        how = dict(vars(TrainConfig(**how)))
+        how = TrainConfig(**how).recorded
     else:  # how many steps that are is known when the data is
-        how = vars(TrainConfig(**{"evaluations": epochs, "max_steps": epochs} | how))
+        how = TrainConfig(**{"evaluations": epochs, "max_steps": epochs} | how).recorded
         how = {"epochs": epochs} | {key: value for key, value in how.items() if key != "max_steps"}
     settings = _settings(method, plan["prefix_length"])
-    return replace(spec, backbone=grid["backbone"], settings=settings, train=how)
+    effects = None if grid.get("effects", True) else False
+    return replace(spec, backbone=grid["backbone"], settings=settings, train=how, effects=effects)
 
 
 @cache  # a large grid asks for the same few thousands of times, after every run

@@ -8,6 +8,7 @@ from apt_minimal.lab.methods import UNTRAINED
 from apt_minimal.lab.train.loop import TrainConfig
 
 KEYS = {"backbone", "seeds", "settings", "tasks", "prefix_length", "train", "search", "methods", "full", "few_shot"}
+KEYS |= {"effects"}
 TABLES = ("train", "search", "methods")
 TRAIN = {field.name for field in fields(TrainConfig)} - {"learning_rate", "seed"} | {"epochs"}
 
@@ -25,6 +26,8 @@ def check_tables(grid: dict) -> None:
         raise ValueError(f"backbone is {grid['backbone']!r}; it must be a name or a folder")
     _check_list("seeds", grid["seeds"], int)
     _check_list("settings", grid["settings"], str)
+    if not isinstance(grid["effects"], bool):
+        raise ValueError(f"effects is {grid['effects']!r}; it must be true or false")
     for name in (*TABLES, "tasks", "full", "few_shot"):
         _check_table(name, grid[name])
     if not grid["tasks"]:
@@ -41,6 +44,34 @@ def check_tables(grid: dict) -> None:
             raise ValueError(f"{where} has {', '.join(unknown)}; it may have prefix_length, {', '.join(TABLES)}")
         for name in table.keys() & set(TABLES):
             _check_table(f"{where}.{name}", table[name])
+
+
+def method_rates(method: str, entry, seeds: list[int]) -> tuple[dict[str, list], list[int]]:
+    """What stands behind a method: its learning rates, and which of the grid's seeds it has.
+
+        apt = [5e-3, 1.5e-2]                            # one is chosen in a search, and used with all seeds
+        apt = {crossed = [5e-3, 1.5e-2], seeds = 5}     # each is used with each of the first five seeds
+
+    Returns:
+        Rates to search by method, and its seeds. Crossed ones make a method each, with the rate behind a "~".
+
+    Raises:
+        ValueError: anything else stands there.
+    """
+    if not isinstance(entry, dict):
+        return {method: entry}, seeds
+    count = entry.get("seeds", len(seeds))
+    if len(entry.keys() & {"crossed", "searched"}) != 1 or entry.keys() - {"crossed", "searched", "seeds"}:
+        raise ValueError(
+            f"{method} is {entry!r}; it must be a list of learning rates, or a table with the list as either crossed "
+            "or searched, and perhaps seeds, how many of the grid's seeds it has"
+        )
+    if type(count) is not int or not 1 <= count <= len(seeds):
+        raise ValueError(f"{method} has seeds = {count!r}; it must be a number of the grid's {len(seeds)} seeds")
+    if "searched" in entry:
+        return {method: entry["searched"]}, seeds[:count]
+    _check_list(method, entry["crossed"], int, float)
+    return {f"{method}~{rate:g}": [rate] for rate in entry["crossed"]}, seeds[:count]
 
 
 def check_plan(plan: dict) -> None:

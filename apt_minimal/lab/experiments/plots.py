@@ -11,7 +11,7 @@ from apt_minimal.lab.data.splits import reported_split
 from apt_minimal.lab.experiments.grid import methods_of
 from apt_minimal.lab.experiments.intervals import Counts, score_interval
 from apt_minimal.lab.experiments.recordings import Recording
-from apt_minimal.lab.methods import METHODS, color, label, marker
+from apt_minimal.lab.methods import METHODS, base_of, color, label, marker
 from apt_minimal.lab.style import STYLE, smoothed
 
 
@@ -86,7 +86,7 @@ def plot_tasks(recording: Recording, hurdles: Mapping[str, float], setting: str 
 def _ordered(methods: Iterable[str]) -> list[str]:
     """Methods as they stand in a figure from below: the last of `METHODS` first, shorter prefixes below longer ones."""
     order = list(METHODS)
-    return sorted(methods, key=lambda method: (-order.index(method.partition("@")[0]), len(method), method))
+    return sorted(methods, key=lambda method: (-order.index(base_of(method)), len(method), method))
 
 
 def _draw_scores(axis, methods: list[str], counts: Mapping[str, Counts]) -> None:

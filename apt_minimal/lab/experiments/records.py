@@ -7,7 +7,8 @@ from functools import cache, cached_property
 from types import UnionType
 from typing import get_args, get_origin, get_type_hints
 
-SPLITS = ("held_out", "dev", "dev_best", "test")  # what may be scored, see `apply_setting`
+# What may be scored: splits (see `apply_setting`), and two of them in other states of the training (see `run`).
+SPLITS = ("held_out", "dev", "test", "dev_best", "dev_best_test", "last", "last_test")
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class RunSpec:
         backbone: a name; None, like the next two, for methods that train nothing.
         settings: of the method, see `Method.settings`.
         train: the arguments of `TrainConfig`, "epochs" possibly in place of "max_steps".
+        effects: False where only the gates are read, and not what the prefixes do; else None.
     """
 
     task: str
@@ -31,6 +33,7 @@ class RunSpec:
     backbone: str | None = None
     settings: dict | None = None
     train: dict | None = None
+    effects: bool | None = None
 
     def to_json(self) -> dict:
         """Give the fields that are not None, as they stand in a line."""
@@ -64,11 +67,12 @@ class RunRecord:
     Attributes:
         spec: what was run.
         metric: the name of the score that counts.
-        scores: for each split that was scored, its scores by name.
+        scores: for each of `SPLITS` that was scored, its scores by name.
         failed: why a training that diverged has no scores.
         history: of the training, with its loss in means over "loss_every" steps.
         prefix_lengths, gates, effects, beside: see `Readings`.
         backbone_sha256, data_sha256: of the weights and of the rows.
+        precision: which numbers it was computed with; earlier records don't say (a GPU: bf16 autocast, a CPU: float32).
         trained_parameters, resumed, minutes, peak_mib, device, versions, commit: what it took, and where.
         predictions: the file of predictions, relative to the record's own; see `read_predictions`.
     """
@@ -80,6 +84,7 @@ class RunRecord:
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     failed: str | None = None
     backbone_sha256: str | None = None
+    precision: str | None = None
     trained_parameters: int | None = None
     resumed: bool | None = None
     history: dict | None = None

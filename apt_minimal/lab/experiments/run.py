@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,20 +20,23 @@ from apt_minimal.lab.data.tasks import Example, Task, load_task
 from apt_minimal.lab.experiments.machine import described, repeatable
 from apt_minimal.lab.experiments.records import RunRecord, RunSpec
 from apt_minimal.lab.experiments.results import claim, read_predictions, read_records, write_record
-from apt_minimal.lab.methods import UNTRAINED, Method, load_model, method_recorded, prepare
+from apt_minimal.lab.methods import UNTRAINED, load_model, method_recorded, prepare
 from apt_minimal.lab.read.readings import Readings, rounded
 from apt_minimal.lab.train.batches import predict
-from apt_minimal.lab.train.checkpoint import DamagedCheckpoint, rows_sha256
+from apt_minimal.lab.train.checkpoint import DamagedCheckpoint, restore, rows_sha256
 from apt_minimal.lab.train.loop import History, TrainConfig, train
 
+GATES_ONLY = 128  # examples whose gates are read, once, in runs without effects
 CHECKPOINT_SECONDS = 120  # at evaluations, and at most so often: short runs write no checkpoint at all
 
 
 def run(spec: RunSpec, task: Task, device: str = "cpu", backbone=None, checkpoint=None) -> tuple[dict, dict]:
     """Do one run: prepare, train, predict, score.
 
-    From one training with full data come both rules of selection: "dev" is read once, at the epoch that the held-out
-    tenth chose; "dev_best" is the paper's rule, the best development score of all epochs, which is optimistic.
+    From one training come three rules of selection. The last evaluation, which selects nothing: "last" on the
+    development split, "last_test" on the test split. The evaluation that the held-out examples chose: "dev" and "test".
+    And with full data the paper's rule, the best development score of all evaluations, which is optimistic: "dev_best",
+    and "dev_best_test", the test split in that state.
 
     Args:
         spec: see `grid`; a search is scored only on what chooses.
@@ -49,22 +52,30 @@ def run(spec: RunSpec, task: Task, device: str = "cpu", backbone=None, checkpoin
     task, splits = apply_setting(task, setting, spec.seed)
     if not final:
         splits = {selection_split(setting): splits[selection_split(setting)]}
+    others = _other_states(setting, splits) if final else {}
     if spec.method in UNTRAINED:
         found = {}
         predictions = {split: UNTRAINED[spec.method](task, examples) for split, examples in splits.items()}
-        if final and setting != "plain":  # there is only one state to choose from
-            predictions["dev_best"] = predictions["dev"]
+        predictions |= {name: predictions[split] for name, (_, split) in others.items()}  # there is only one state
     else:
-        watch = splits["dev"] if setting == "full" and final else ()
-        found, predictions = _train_and_predict(spec, task, splits, watch, device, backbone, checkpoint)
-    examples = {"dev_best": splits.get("dev")} | splits  # "dev_best" is another state's score of the same examples
+        found, predictions = _train_and_predict(spec, task, splits, others, device, backbone, checkpoint)
+    examples = splits | {name: splits[split] for name, (_, split) in others.items()}
     found["scores"] = {split: task.score(made, examples[split]) for split, made in predictions.items()}
     counts = {split: example_counts(task, made, examples[split]) for split, made in predictions.items()}
     return found, {"predictions": predictions, "counts": counts}
 
 
-def _train_and_predict(spec, task, splits, watch, device, backbone, checkpoint) -> tuple[dict, dict]:
-    """Train and predict; what is found beside the scores, and the predictions by split."""
+def _other_states(setting: str, splits: dict) -> dict[str, tuple[str, str]]:
+    """What else is predicted in which of a training's states (see `History`): names, each with its state and split."""
+    dev = "dev_best" if setting == "plain" else "dev"
+    others = {"last": ("last", dev), "last_test": ("last", "test")}
+    if setting == "full":
+        others |= {"dev_best": ("watched_best", "dev"), "dev_best_test": ("watched_best", "test")}
+    return {name: (state, split) for name, (state, split) in others.items() if split in splits}
+
+
+def _train_and_predict(spec, task, splits, others, device, backbone, checkpoint) -> tuple[dict, dict]:
+    """Train and predict; what is found beside the scores, and the predictions by split and other state."""
     torch.manual_seed(spec.seed)
     model = load_model(task, find_backbone(backbone or spec.backbone))
     method = method_recorded(spec.method, spec.settings)
@@ -72,21 +83,42 @@ def _train_and_predict(spec, task, splits, watch, device, backbone, checkpoint) 
     model = prepare(model, method).to(device)
     found["trained_parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
     config = train_config(spec.train, len(task.train))
-    found["resumed"] = checkpoint is not None and Path(checkpoint).exists()
-    readings = Readings(model, task, splits.get("dev", task.validation), effects=spec.purpose == "final")
-    history = _train(model, method, task, config, checkpoint, watch, readings.at_evaluation)
+    if gate_rate := method.options.get("gate_rate"):
+        config = replace(config, gate_learning_rate=gate_rate * config.learning_rate)
+    found |= {
+        "precision": config.precision(model.device),
+        "resumed": checkpoint is not None and Path(checkpoint).exists(),
+    }
+    gates_only, examples = spec.effects is False, splits.get("dev", task.validation)
+    readings = Readings(
+        model, task, examples[:GATES_ONLY] if gates_only else examples, spec.purpose == "final" and not gates_only
+    )
+    look = None if gates_only else readings.at_evaluation
+    watch = splits["dev"] if "dev_best" in others else []
+    # What is watched stands in for the test split, so that a method that changes the task changes it too.
+    with method.training(model, replace(task, test=list(watch)), method) as (part, changed):
+        history = train(part, changed, config, checkpoint, False, changed.test, CHECKPOINT_SECONDS, look)
+        predictions = _in_other_states(model, part, task, history, splits, others, config)
     found["history"] = _history(history)
-    predictions = {split: predict(model, task, examples, bf16=config.bf16) for split, examples in splits.items()}
-    if watch:
-        predictions["dev_best"] = history.watched_predictions
+    bf16 = config.in_bf16(model.device)
+    predictions |= {split: predict(model, task, examples, bf16=bf16) for split, examples in splits.items()}
     return found | readings.of_record(history.notes), predictions
 
 
-def _train(model, method: Method, task, config, checkpoint, watch, at_evaluation) -> History:
-    """Train as the method wants it."""
-    # What is watched stands in for the test split, so that a method that changes the task changes it too.
-    with method.training(model, replace(task, test=list(watch)), method) as (trained, task):
-        return train(trained, task, config, checkpoint, False, task.test, CHECKPOINT_SECONDS, at_evaluation)
+def _in_other_states(model, part, task, history: History, splits, others, config) -> dict:
+    """Predictions in other states than the best one, in which the model is left; `part` of it was trained."""
+    trained = {name: p for name, p in part.named_parameters() if p.requires_grad}
+    made, steps = {}, {"last": history.steps[-1]}
+    if history.watched_scores:
+        steps["watched_best"] = history.steps[history.watched_scores.index(max(history.watched_scores))]
+        made[steps["watched_best"], "dev"] = history.watched_predictions
+    for state, split in others.values():
+        if (steps[state], split) not in made:
+            restore(trained, history.states[state])
+            bf16 = config.in_bf16(model.device)
+            made[steps[state], split] = predict(model, task, splits[split], bf16=bf16)
+    restore(trained, history.states["best"])
+    return {name: made[steps[state], split] for name, (state, split) in others.items()}
 
 
 def train_config(settings: dict, examples: int) -> TrainConfig:
@@ -102,7 +134,8 @@ def _history(history: History, longest: int = 300) -> dict:
     every = math.ceil(len(history.loss) / longest)
     parts = [history.loss[i : i + every] for i in range(0, len(history.loss), every)]
     means = [sum(part) / len(part) for part in parts]
-    kept = {key: value for key, value in asdict(history).items() if key not in ("watched_predictions", "notes")}
+    left_out = ("watched_predictions", "notes", "states")
+    kept = {key: value for key, value in vars(history).items() if key not in left_out}
     return kept | {"loss": rounded(means), "loss_every": every}
 
 

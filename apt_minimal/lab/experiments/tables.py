@@ -9,9 +9,10 @@ from itertools import pairwise
 import pandas as pd
 
 from apt_minimal.lab.data.splits import reported_split, selection_split
-from apt_minimal.lab.experiments.grid import at_edge, chosen_rates, methods_of
+from apt_minimal.lab.experiments.grid import at_edge, chosen_rates, methods_of, seeds_of
 from apt_minimal.lab.experiments.intervals import Interval, difference_interval, score_interval
 from apt_minimal.lab.experiments.recordings import REPOSITORY, RESULTS, Recording
+from apt_minimal.lab.experiments.records import SPLITS
 from apt_minimal.lab.methods import LABELS, UNTRAINED, label
 
 SCORE_COLUMNS = ["task", "method", "majority", "dev", "low", "high", "dev_best", "test"]
@@ -56,7 +57,7 @@ def difference_table(
     """
     _known("setting", setting, recording.grid["settings"])
     _known("method", method, (m for task in recording.grid["tasks"] for m in methods_of(recording.grid, task, setting)))
-    _known("split", split := split or reported_split(setting), ("held_out", "dev", "dev_best", "test"))
+    _known("split", split := split or reported_split(setting), SPLITS)
     rows = []
     for task in recording.grid["tasks"]:
         ours = recording.counts(task, setting, method, split)
@@ -169,7 +170,7 @@ def _known(what: str, given: str, there_are: Iterable[str]) -> None:
 
 def _row(recording: Recording, task: str, setting: str, method: str, rates: list[float]) -> dict:
     """A method's part of a row in `score_table`; NaN stands for what is not there."""
-    records, planned = recording.of(task, setting, method), len(recording.grid["seeds"])
+    records, planned = recording.of(task, setting, method), len(seeds_of(recording.grid, task, setting)[method])
     failed = [record for record in recording.records if record.failed]
     diverged = sum(record.spec.cell == (task, setting, method, "final") for record in failed)
     row = {"seeds": f"{len(records)} of {planned}" + (f", {diverged} diverged" if diverged else "")}

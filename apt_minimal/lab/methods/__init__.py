@@ -17,6 +17,7 @@ from apt_minimal.lab.methods.plain import attached, attached_with
 from apt_minimal.lab.methods.plain import load_model as load_model
 from apt_minimal.lab.methods.prune import pruned_after, use_prune_gates
 from apt_minimal.lab.methods.query_gate import use_query_gates
+from apt_minimal.lab.methods.standardised import standardised
 from apt_minimal.lab.methods.upper import on_kept_states
 from apt_minimal.prefix import AptConfig
 
@@ -93,6 +94,19 @@ METHODS = {
         "APT, query gate", "#44AA99", "2", MEAN, {"beyond": "query_gate"}, attached_with(use_query_gates)
     ),
     "apt_log_gate": Method("APT, log gate", "#882255", "3", APT, {"beyond": "log_gate"}, attached_with(use_log_gates)),
+    # The token gates' W learns at a hundredth of the rate: a step at P's rate moves α from one end to the other.
+    "apt_slow_gate": Method("APT, slower gate", "#6699CC", "X", APT, {"gate_rate": 0.01}),
+    "apt_standardised": Method(
+        "APT, standardised gate", "#AA4499", "4", APT, {"beyond": "standardised"}, training=standardised
+    ),
+    "apt_standardised_slow": Method(
+        "APT, standardised slower gate",
+        "#DDCC77",
+        "|",
+        APT,
+        {"beyond": "standardised", "gate_rate": 0.01},
+        training=standardised,
+    ),
     "prefix_beside": Method(
         "prefix beside attention", "#117733", "8", PLAIN, {"beyond": "beside"}, with_prefix_beside, one_length=True
     ),
@@ -109,23 +123,30 @@ MARKERS = {name: method.marker for name, method in METHODS.items()}
 
 
 def label(name: str) -> str:
-    """What tables and figures call a method of a grid: "apt@4" is "APT, 4 tokens"."""
-    base, _, lengths = name.partition("@")
-    return LABELS[base] + (f", {lengths} tokens" if lengths else "")
+    """What tables and figures call a method of a grid: "apt@4~0.01" is "APT, 4 tokens, rate 0.01"."""
+    (base, _, lengths), rate = name.partition("~")[0].partition("@"), name.partition("~")[2]
+    return LABELS[base] + (f", {lengths} tokens" if lengths else "") + (f", rate {rate}" if rate else "")
+
+
+def base_of(name: str) -> str:
+    """A method's name without the prefix lengths behind an "@" and the learning rate behind a "~"."""
+    return name.partition("~")[0].partition("@")[0]
 
 
 def color(name: str) -> str:
-    """A method's colour, whatever prefix lengths stand behind an "@" in its name."""
-    return COLORS[name.partition("@")[0]]
+    """A method's colour, whatever lengths and rate its name has."""
+    return COLORS[base_of(name)]
 
 
 def marker(name: str) -> str:
     """A method's marker, likewise."""
-    return MARKERS[name.partition("@")[0]]
+    return MARKERS[base_of(name)]
 
 
 def method_named(name: str, prefix_length: int = LENGTH) -> Method:
     """A trained method by its name in a grid, which may have prefix lengths of its own behind an "@".
+
+    A learning rate behind a "~" makes the name another one, and no other method.
 
         method_named("apt@4")                           # 4 prefix tokens in every layer
         method_named("p_tuning_v2@0-0-8-16-32-40")      # so many in each of six layers
@@ -137,7 +158,7 @@ def method_named(name: str, prefix_length: int = LENGTH) -> Method:
     Raises:
         ValueError: no such method, or it has no prefix that could be of some length.
     """
-    base, at, lengths = name.partition("@")
+    base, at, lengths = name.partition("~")[0].partition("@")
     if base not in TRAINED:
         raise ValueError(f"no such method: {name}; there are {', '.join(TRAINED)}")
     method = _sized(TRAINED[base], prefix_length)
@@ -156,7 +177,7 @@ def method_named(name: str, prefix_length: int = LENGTH) -> Method:
 
 def method_recorded(name: str, settings: dict) -> Method:
     """The method of a recorded run, from its name and its settings."""
-    method = TRAINED[name.partition("@")[0]]
+    method = TRAINED[base_of(name)]
     config = settings["config"] and AptConfig(**settings["config"])
     return replace(method, config=config, options={key: settings[key] for key in method.options})
 

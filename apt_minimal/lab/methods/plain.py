@@ -87,11 +87,11 @@ def with_lora(model: nn.Module, method) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
     backbone, rank = model.base_model_prefix, method.options["lora_rank"]
+    names = {name.rpartition(".")[2] for name, _ in model.base_model.named_modules()}
+    targets = next(pair for pair in (["query", "value"], ["q", "v"], ["q_lin", "v_lin"]) if names.issuperset(pair))
     heads = [name for name, _ in model.named_children() if name not in (backbone, "dropout")]
     # α = 2 r and dropout 0.1 are the usual choices; peft freezes everything but its own weights and the head.
-    config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=0.1, target_modules=["query", "value"], modules_to_save=heads
-    )
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.1, target_modules=targets, modules_to_save=heads)
     return get_peft_model(model, config)
 
 

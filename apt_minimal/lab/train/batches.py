@@ -10,16 +10,19 @@ from torch import Tensor, nn
 from apt_minimal.lab.data.tasks import Example, Task
 
 
-def forward(model: nn.Module, batch: dict[str, Tensor], bf16: bool = True):
-    """Run a batch where the model is; on a GPU in bfloat16, unless told otherwise. Returns the model's output."""
+def forward(model: nn.Module, batch: dict[str, Tensor], bf16: bool | None = None):
+    """Run a batch where the model is, in bfloat16 or not; None: on a GPU only. Returns the model's output."""
     device = model.device
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16 and device.type == "cuda"):
+    bf16 = device.type == "cuda" if bf16 is None else bf16
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         return model(**batch)
 
 
 @torch.no_grad()
-def predict(model: nn.Module, task: Task, examples: Sequence[Example], batch_size: int = 64, bf16: bool = True) -> list:
+def predict(
+    model: nn.Module, task: Task, examples: Sequence[Example], batch_size: int = 64, bf16: bool | None = None
+) -> list:
     """Predict examples in eval mode, similar lengths together; predictions come in the examples' order."""
     predictions = [None] * len(examples)
     order = sorted(range(len(examples)), key=lambda i: _length(examples[i]))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from apt_minimal.attach import attached_encoder, is_attached
 from apt_minimal.lab.data.tasks import Example, Task
 
-STATE = {"run", "history", "best", "trained", "optimizer", "schedule", "random", "random_cuda"}
+STATE = {"run", "history", "kept", "trained", "optimizer", "schedule", "random", "random_cuda"}
 SHA256 = 32  # bytes of a checksum; a checkpoint begins with that of the rest
 
 
@@ -85,8 +85,8 @@ class Checkpoint:
         """Whether there is something to go on from."""
         return self.path is not None and self.path.exists()
 
-    def write(self, history: dict, best: dict[str, Tensor]) -> None:
-        """Write the present state, the history so far and the best parameters so far.
+    def write(self, history: dict, kept: dict[str, dict[str, Tensor]]) -> None:
+        """Write the present state, the history so far and the parameters that are kept of earlier states.
 
         Raises:
             OSError: there is no room, or no leave, to write; the checkpoint before it stays.
@@ -96,7 +96,7 @@ class Checkpoint:
         state = {
             "run": self.run,
             "history": history,
-            "best": best,
+            "kept": kept,
             "trained": copy(self.trained),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -129,7 +129,7 @@ class Checkpoint:
             ) from error
 
     def load(self) -> tuple[dict, dict[str, Tensor]]:
-        """Put everything back, when all of it has been looked at; returns the history and the best parameters.
+        """Put everything back, when all of it has been looked at; returns the history and the kept parameters.
 
         Raises:
             DamagedCheckpoint: the file is not what was written; nothing was put back.
@@ -147,7 +147,7 @@ class Checkpoint:
         if torch.cuda.is_available():
             torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
         restore(self.trained, state["trained"])
-        return state["history"], state["best"]
+        return state["history"], state["kept"]
 
     def _read_file(self) -> dict:
         """What the file holds, if it is what was once written, and has all that is to be put back."""

@@ -4,6 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
+import torch
+
+from apt_minimal.lab.train.precision import computes_in_bf16
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -20,6 +24,9 @@ class TrainConfig:
         max_grad_norm: gradients are scaled down to this norm; None: they stay as they are.
         seed: of the order of examples and of dropout.
         bf16: on a GPU, forward passes run in bfloat16; weights, gradients and the optimiser stay float32.
+        hardware_bf16: on a CPU that has bfloat16 in hardware they do so too. In training steps the frozen backbone is
+            held in bfloat16 then, on either device, which changes no number.
+        gate_learning_rate: the highest learning rate of the token gates' W; None: the same as for everything else.
 
     Raises:
         ValueError: one of them is of another kind, or out of its range; the message names it and says what would do.
@@ -35,6 +42,8 @@ class TrainConfig:
     max_grad_norm: float | None = 1.0
     seed: int = 11
     bf16: bool = True
+    hardware_bf16: bool = False
+    gate_learning_rate: float | None = None
 
     def __post_init__(self):
         for name, (kinds, fits, wanted) in ALLOWED.items():
@@ -44,6 +53,22 @@ class TrainConfig:
                 raise ValueError(f"{name} is {value!r}; it must be {wanted}")
         if self.evaluations > self.max_steps:
             raise ValueError(f"evaluations is {self.evaluations}; there are only max_steps = {self.max_steps} steps")
+
+    @property
+    def recorded(self) -> dict:
+        """What a run records of it, without later fields that say nothing: earlier runs keep their keys."""
+        late = {"hardware_bf16": False, "gate_learning_rate": None}
+        return {name: value for name, value in vars(self).items() if name not in late or value != late[name]}
+
+    def in_bf16(self, device: torch.device) -> bool:
+        """Whether forward passes on a device run in bfloat16."""
+        return self.bf16 and (device.type == "cuda" or (self.hardware_bf16 and computes_in_bf16(device)))
+
+    def precision(self, device: torch.device) -> str:
+        """Which numbers a training on a device computes with, in words."""
+        if not self.in_bf16(device):
+            return "float32"
+        return "bf16 autocast" + (", frozen backbone in bf16" if self.hardware_bf16 else "")
 
     def learning_rate_factor(self, step: int) -> float:
         """The share of the highest learning rate that is used after `step` steps."""
@@ -74,4 +99,10 @@ ALLOWED: dict[str, tuple[tuple[type, ...], Callable, str]] = {
     ),
     "seed": ((int,), lambda seed: 0 <= seed < 2**63, "a whole number of at least 0"),
     "bf16": ((bool,), lambda _: True, "True or False"),
+    "hardware_bf16": ((bool,), lambda _: True, "True or False"),
+    "gate_learning_rate": (
+        (int, float, type(None)),
+        lambda rate: rate is None or 0 < rate < inf,
+        "a finite number above 0, or None",
+    ),
 }

@@ -166,7 +166,7 @@ def test_shipped_grids_search_as_many_rates_for_every_method(file):
         for task in grid["tasks"]:
             rates = {m: r for m, r in methods_of(grid, task, setting).items() if m in TRAINED}
             # a recipe that is taken over is not searched
-            assert len({len(r) for r in rates.values() if len(r) > 1}) == 1
+            assert len({len(r) for r in rates.values() if len(r) > 1}) <= 1
             assert all(r == sorted(set(r)) for r in rates.values())
 
 

@@ -62,7 +62,11 @@ def test_long_losses_are_kept_as_means():
 
 
 def test_the_seed_draws_the_head(spec, make_task, monkeypatch):
-    monkeypatch.setattr(runs, "train", lambda *_, **__: History(loss=[1.0]))
+    def untrained(model, *_, **__):
+        state = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+        return History(loss=[1.0], steps=[1], states={"best": state, "last": state})
+
+    monkeypatch.setattr(runs, "train", untrained)
     first, again, other = (runs.run(spec(seed, setting="plain"), make_task())[1] for seed in (1, 1, 2))
     assert first == again != other
 
@@ -92,7 +96,7 @@ def test_on_kept_states_both_rules_and_all_splits_are_scored_as_with_the_whole_m
     run = replace(spec(setting="full"), method="apt_upper@0-4-4", settings=method.settings)
     found, files = runs.run(run, task)
     assert {split: len(examples) for split, examples in files["predictions"].items()} == {
-        "held_out": 2, "dev": 10, "dev_best": 10, "test": 8
+        "held_out": 2, "dev": 10, "dev_best": 10, "test": 8, "dev_best_test": 8, "last": 10, "last_test": 8
     }  # fmt: skip
     assert found["prefix_lengths"] == [0, 4, 4]
     assert max(found["history"]["watched_scores"]) == found["scores"]["dev_best"]["f1"]

@@ -159,7 +159,8 @@ def test_predictions_scored_again_give_the_lines_scores(grid, start, tmp_path, b
     task = runs.load("mine", backbone, str(tmp_path))
     for line in read_records(results(grid)):
         held_out = apply_setting(task, "full", line.spec.seed)[0].validation
-        splits = {"held_out": held_out, "dev": task.validation, "dev_best": task.validation, "test": task.test}
+        splits = {"held_out": held_out, "dev": task.validation, "dev_best": task.validation, "last": task.validation}
+        splits |= dict.fromkeys(["test", "last_test", "dev_best_test"], task.test)
         files = read_predictions(results(grid), line)
         assert files["predictions"].keys() == files["counts"].keys() == splits.keys() & line.scores.keys()
         for split, predictions in files["predictions"].items():

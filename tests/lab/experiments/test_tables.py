@@ -168,7 +168,11 @@ def test_lines_that_were_made_with_different_data_are_no_recording(file):
         (score_table, {"setting": "16-shot"}, "no setting '16-shot' here; there are full"),
         (difference_table, {"setting": "fulll"}, "no setting 'fulll'"),
         (difference_table, {"method": "aptt"}, "no method 'aptt' here; there are majority, lora, p_tuning_v2, apt"),
-        (difference_table, {"split": "devv"}, "no split 'devv' here; there are held_out, dev, dev_best, test"),
+        (
+            difference_table,
+            {"split": "devv"},
+            "no split 'devv' here; there are held_out, dev, test, dev_best, dev_best_test, last, last_test",
+        ),
     ],
 )
 def test_what_the_grid_has_not_is_no_missing_run(table, arguments, message, file):

@@ -168,7 +168,7 @@ def test_the_progress_bar_can_be_turned_off(progress, make_task, make_model, cap
 def test_on_a_cpu_forward_passes_stay_in_float32(make_task, make_model):
     task = make_task()
     with torch.no_grad():
-        logits = training.forward(make_model(task), task.collate(task.test), bf16=True).logits
+        logits = training.forward(make_model(task), task.collate(task.test)).logits
     assert logits.dtype == torch.float32
 
 
