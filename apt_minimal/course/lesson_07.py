@@ -33,15 +33,10 @@ check_equal_sizes = Exercise(
         "W is shared by keys and values: it counts once": "blocks = 4 * l",
         "P-tuning v2 has no W, so it needs a longer prefix for as many parameters": "length = l",
         "P-tuning v2 has two prefixes per layer too, for keys and for values": "length = blocks",
-        "it is P-tuning v2 that needs the longer prefix, since it has no W": "length = 2 * l / 3",
-        "P-tuning v2 has two blocks per layer: it is LoRA that has four": "length = blocks // 4",
         "LoRA has four blocks of d · r per layer, not one": "rank = blocks",
         "LoRA adapts two weights, of two matrices each: four blocks of d · r": "rank = blocks // 2",
-        "LoRA is on two weights here, queries and values: four blocks of d · r, not eight": "rank = blocks // 8",
         "APT's W counts in the comparison with LoRA too: three blocks of l · d": "rank = l // 2",
         "LoRA's rank is no prefix length: count its blocks of d · r": "rank = l",
-        "LoRA has four blocks of d · r, APT three of l · d: divide by 4, not by 3": "rank = 4 * l / 3",
-        "only P-tuning v2's length is returned: LoRA's rank is asked for too": "return length",
         "l is an argument, not always 16": "blocks = 48",
     },
     hints=(
@@ -91,66 +86,36 @@ def _in_its_dtype(wide, mask, l):
     return "" if wide.dtype == mask.dtype else f"the dtype is {wide.dtype}; the mask's was {mask.dtype}, and it stays"
 
 
+KIND = "seen = True if mask.dtype == torch.bool else {}"
 check_widen_mask = Exercise(
     widen_mask,
     _masks,
     {
-        "in a boolean mask False means that a query may not look: the prefix's columns must hold True": "seen = 0.0",
-        "a mask that is added to the scores must add 0: adding 1 lifts the prefix's scores": "seen = 1.0",
-        "a mask that is added to the scores must add 0: a very low number hides the prefix": (
-            "seen = True if mask.dtype == torch.bool else torch.finfo(mask.dtype).min"
+        "False in a boolean mask means that a query may not look: it is True here": "seen = 0.0",
+        "added to the scores, 1 lifts the prefix's: 0 changes nothing": "seen = 1.0",
+        "added to the scores, a very low number hides the prefix": (KIND.format("torch.finfo(mask.dtype).min")),
+        "added to the scores, float32's lowest number hides the prefix": (
+            KIND.format("torch.finfo(torch.float32).min")
         ),
-        "a mask that is added to the scores must add 0: a number as low as float32 goes hides the prefix": (
-            "seen = True if mask.dtype == torch.bool else torch.finfo(torch.float32).min"
-        ),
-        "a mask that is added to the scores must add 0: −∞ hides the prefix": (
-            'seen = True if mask.dtype == torch.bool else float("-inf")'
-        ),
-        "the two kinds are mixed up: True in a boolean mask, 0 in one that is added to the scores": (
-            "seen = 0.0 if mask.dtype == torch.bool else 1.0"
-        ),
-        "the prefix is hidden in both kinds of mask: every query may look at it": (
-            "seen = False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min"
-        ),
+        "added to the scores, −∞ hides the prefix: 0 changes nothing": (KIND.format("-torch.inf")),
+        "the kinds are mixed up: True if boolean, 0 if added to scores": "seen = mask.dtype != torch.bool",
+        "the prefix is hidden in both kinds of mask": "seen = -1e4 if mask.is_floating_point() else False",
         "the prefix stands in front: the new columns do, too": "return F.pad(mask, (0, l), value=seen)",
-        "the input's first column is copied, and where padding stands on the left it hides the prefix": (
-            "return torch.cat([mask[..., :1].expand(*mask.shape[:-1], l), mask], dim=-1)"
+        "you copy the first column: with padding on the left that hides the prefix": (
+            "return torch.cat([mask[..., :1]] * l + [mask], dim=-1)"
         ),
-        "the input's last column is copied, and where padding stands on the right it hides the prefix": (
-            "return torch.cat([mask[..., -1:].expand(*mask.shape[:-1], l), mask], dim=-1)"
-        ),
-        "the largest entry is taken for “may look”, but there may be none: what lets everyone look is a constant": (
-            "seen = float(mask.float().max())"
-        ),
-        "the row's largest entry is taken for “may look”, but a row may have none: it is a constant": (
-            "return torch.cat([(1.0 * mask).amax(-1, True).to(mask.dtype).expand(*mask.shape[:-1], l), mask], dim=-1)"
-        ),
+        "no entry may mean “may look”: it is a constant, not the largest": "seen = float(mask.float().max())",
         "l columns are missing, not one": "return F.pad(mask, (1, 0), value=seen)",
-        "the prefix stands in front only: l columns are added, not 2 l": "return F.pad(mask, (l, l), value=seen)",
         "only the last size grows: the prefix has keys, but no queries": "return F.pad(mask, (l, 0, l, 0), value=seen)",
-        "the mask must grow: yours overwrites the columns of the first l input tokens": (
-            "return torch.cat([torch.full_like(mask[..., :l], seen), mask[..., l:]], dim=-1)"
-        ),
-        "every example has a mask of its own: yours has the first one's": (
-            "return F.pad(mask[:1].expand_as(mask), (l, 0), value=seen)"
-        ),
-        "every query may have a row of its own: yours keeps the first one's": (
-            "return F.pad(mask[:, :, :1], (l, 0), value=seen)"
-        ),
+        "the mask must grow: yours overwrites the first l columns": "return F.pad(mask[..., l:], (l, 0), value=seen)",
+        "each example has its own mask, not the first's": "return F.pad(mask[:1].expand_as(mask), (l, 0), value=seen)",
+        "each query has its own row: yours keeps the first's": "return F.pad(mask[:, :, :1], (l, 0), value=seen)",
         "the mask comes out as it went in: l columns are to be added": "return mask",
-        "the input's part of the mask is turned round": (
-            "return F.pad(~mask if mask.dtype == torch.bool else mask.min() - mask, (l, 0), value=seen)"
-        ),
+        "the input's part is turned round": "return F.pad(~mask if seen else mask.min() - mask, (l, 0), value=seen)",
         "the dtype stays: yours is always a float32": "return F.pad(mask.float(), (l, 0), value=float(seen))",
-        "the dtype stays: booleans are right, any other float becomes a float32": (
-            "return F.pad(mask if mask.dtype == torch.bool else mask.float(), (l, 0), value=seen)"
-        ),
-        "the dtype stays: booleans become integers": (
-            "return F.pad(mask.long() if mask.dtype == torch.bool else mask, (l, 0), value=seen)"
-        ),
-        "a mask that is added to the scores stays one: yours becomes boolean": (
-            "return F.pad(mask if mask.dtype == torch.bool else mask == 0, (l, 0), value=True)"
-        ),
+        "the dtype stays: any float gets float32": "return F.pad(mask if seen else mask.float(), (l, 0), value=seen)",
+        "the dtype stays: booleans become integers": "return F.pad(mask.long() if seen else mask, (l, 0), value=seen)",
+        "the dtype stays: added masks become boolean": "return F.pad(mask if seen else mask == 0, (l, 0), value=True)",
     },
     look=_in_its_dtype,
     hints=(
@@ -189,40 +154,22 @@ check_gate_input = Exercise(
     {
         "that is position 0, which may be padding": "position = 0 * attention_mask.int().argmax(dim=1)",
         "argmax refuses booleans: make integers of the mask first": "position = attention_mask.argmax(dim=1)",
-        "padding is counted, and the padding behind counts too: look for the first 1": (
-            "position = (attention_mask == 0).sum(dim=1)"
-        ),
-        "real tokens are counted: how many there are doesn't tell where the first one stands": (
-            "position = attention_mask.sum(dim=1) - 1"
-        ),
-        "that is the last real token: the gate looks at the first": (
-            "position = attention_mask.shape[1] - 1 - attention_mask.int().flip(1).argmax(dim=1)"
-        ),
+        "padding is counted, and that behind too: find the first 1": "position = (attention_mask == 0).sum(dim=1)",
+        "their number doesn't tell where the first real token stands": "position = attention_mask.sum(dim=1) - 1",
+        "that is the last real token, not the first": "position = -1 - attention_mask.int().flip(1).argmax(dim=1)",
         "that is the first padding: 1 (or True) is a real token": "position = attention_mask.int().argmin(dim=1)",
-        "that is the last position, real or not": (
-            "position = attention_mask.shape[1] - 1 - 0 * attention_mask.int().argmax(dim=1)"
+        "each example has its own position: yours has the first's": (
+            "position = attention_mask.int().argmax(dim=1)[:1].repeat(len(attention_mask))"
         ),
-        "that is the token behind the first real one": (
-            "position = (attention_mask.int().argmax(dim=1) + 1).clamp(max=attention_mask.shape[1] - 1)"
-        ),
-        "every example has its own first real token: yours takes the first one's position for all": (
-            "position = attention_mask.int().argmax(dim=1)[:1].expand(len(attention_mask))"
-        ),
-        "the first real token of each example lies along dim 1: yours searches along the examples": (
-            "position = attention_mask.int().argmax(dim=0)"
-        ),
-        "every example has its own states: yours are all the first example's": "return hidden_states[0, position]",
-        "[:, position] takes all these positions of every example: pair each example with its own": (
-            "return hidden_states[:, position]"
-        ),
+        "search along dim 1: yours searches along the examples": "position = attention_mask.int().argmax(dim=0)",
+        "each example has its own states: yours has the first's": "return hidden_states[0, position]",
+        "[:, position] takes each position of each example: pair them": "return hidden_states[:, position]",
         "the shape is [b, d]: yours keeps an axis for the token": "return hidden_states[example, position][:, None]",
         "these are the positions: the states that stand there are asked for": "return position",
-        "that is the mean over the real tokens: the gate looks at the first one": (
-            "return (hidden_states * attention_mask[..., None]).sum(dim=1) / attention_mask.sum(dim=1, keepdim=True)"
+        "that is the mean over the real tokens": (
+            "return (hidden_states * attention_mask[..., None]).sum(1) / attention_mask.sum(1, True)"
         ),
-        "that is the sum of the real tokens: the gate looks at the first one": (
-            "return (hidden_states * attention_mask[..., None]).sum(dim=1)"
-        ),
+        "that is the sum of the real tokens": "return (hidden_states * attention_mask[..., None]).sum(dim=1)",
         "that is the mean over all tokens, padding too": "return hidden_states.mean(dim=1)",
     },
     hints=(

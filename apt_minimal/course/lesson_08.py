@@ -52,30 +52,25 @@ check_macro_f1 = Exercise(
         "a label that is true but never predicted counts too, with an F1 of 0": "labels = {*predicted}",
         "a label that occurs in only one of the lists counts too, with an F1 of 0": "labels = {*gold} & {*predicted}",
         "a label that is never true has an F1 of 0, not 1": "f1 = 2 * hits / (true + guessed) if true else 1.0",
-        "labels that occur nowhere don't count: you divide by more than there are": (
+        "labels that occur nowhere don't count: you divide by more": (
             f"labels = range(max(*gold, *predicted) + 1)\n{GUARD}"
         ),
-        "a label with an F1 of 0 counts, too: you divide by the others alone": (
-            "return sum(scores) / max(sum(score > 0 for score in scores), 1)"
-        ),
+        "a label with an F1 of 0 counts, too": "return sum(scores) / max(sum(map(bool, scores)), 1)",
         "the mean is over labels: divide by how many there are": "return sum(scores)",
         "divide by how many labels occur: it isn't always 3": "return sum(scores) / 3",
-        "divide by how many labels occur, not by how many examples there are": "return sum(scores) / len(gold)",
         "that is the mean recall: F1 also asks how many of the predictions were right": "f1 = hits / max(true, 1)",
         "that is the mean precision: F1 also asks how many of the true ones were found": "f1 = hits / max(guessed, 1)",
-        "first an F1 for each label, then their mean: not an F1 of the mean precision and recall": (
+        "first an F1 per label, then their mean: not an F1 of means": (
             "f1 = torch.tensor([hits / max(true, 1), hits / max(guessed, 1)])\n"
             "return float(2 / (len(scores) / sum(scores)).sum())"
         ),
-        "that is the mean weighted by how often a label is true: macro-F1 weighs all labels alike": (
+        "macro-F1 weighs labels alike, however often they are true": (
             "f1 = 2 * hits / (true + guessed) * true * len(labels) / len(gold)"
         ),
         "that is the F1 of label 1 alone: macro-F1 is the mean over labels": f"labels = {{1}}\n{GUARD}",
         "F1 is 2 · hits / (true + predicted): yours is half of it": "f1 = hits / (true + guessed)",
         "that is the Jaccard index: F1 is 2 · hits / (true + predicted)": "f1 = hits / (true + guessed - hits)",
-        "a hit is a place where the lists agree: how often each has the label doesn't tell": (
-            "hits = min(gold.count(label), predicted.count(label))"
-        ),
+        "a hit is a place where the lists agree": "hits = min(gold.count(label), predicted.count(label))",
         "the result is a share from 0 to 1, not per cent": "return 100 * sum(scores) / len(scores)",
         "don't round": "return round(sum(scores) / len(scores), 2)",
     },
@@ -120,31 +115,20 @@ check_choice_accuracy = Exercise(
     choice_accuracy,
     _choices,
     {
-        "an example's choices stand next to each other: (b c), not (c b)": (
-            'rows = rearrange(scores, "(c b) -> b c", b=len(labels))'
-        ),
+        "an example's choices stand together: not (c b)": 'rows = rearrange(scores, "(c b) -> b c", b=len(labels))',
         "the best choice has the highest score, not the lowest": "best = rows.argmin(dim=1)",
-        "choices of one example compete: whether a score is above 0 decides nothing": (
+        "choices compete: being above 0 decides nothing": (
             "right = (rows > 0) == F.one_hot(labels, rows.shape[1]).bool()"
         ),
         "the best of each example is asked for, the maximum along the choices": "best = rows.argmax(dim=0)",
-        "an example's choices compete with each other, not with those of other examples": (
-            "best = rows.softmax(dim=0).argmax(dim=1)"
-        ),
+        "choices compete with those of the same example": "best = rows.softmax(dim=0).argmax(dim=1)",
         "that is the share of the wrong ones": "right = best != labels",
         "labels count from 0": "best = rows.argmax(dim=1) + 1",
-        "the number of choices isn't always 2: it is len(scores) / len(labels)": (
-            'rows = rearrange(scores, "(b c) -> b c", c=2)'
-        ),
-        "the number of choices isn't always 2: cut scores into as many rows as there are labels": (
+        "there aren't always 2 choices, but len(scores) / len(labels)": 'rows = rearrange(scores, "(b c) -> b c", c=2)',
+        "there aren't always 2 choices: make one row per label": (
             'rows = rearrange(scores, "(b c) -> b c", c=2)[: len(labels)]'
         ),
-        "the last choice may be nobody's answer: the number of choices is len(scores) / len(labels)": (
-            'rows = rearrange(scores, "(b c) -> b c", c=int(labels.max()) + 1)'
-        ),
-        "the last choice may be nobody's answer: you cut off more than the end of the scores": (
-            "rows = scores[: len(labels) * (int(labels.max()) + 1)].reshape(len(labels), -1)"
-        ),
+        "the last choice may be nobody's answer": 'rows = rearrange(scores, "(b c) -> b c", c=int(labels.max()) + 1)',
         "there may be more than two choices: you compare only the first two": "best = rows[:, :2].argmax(dim=1)",
         "the highest score wins, not the one farthest from 0": "best = rows.abs().argmax(dim=1)",
         "scores may all be negative, and one of them is still the highest": "best = rows.clamp(min=0).argmax(dim=1)",
@@ -152,7 +136,6 @@ check_choice_accuracy = Exercise(
         "a share is asked for, not how many are right": "return right.sum().item()",
         "divide by the number of examples, not of scores": "return right.sum().item() / len(scores)",
         "the result is a share from 0 to 1, not per cent": "return 100 * right.double().mean().item()",
-        "a share of the examples is asked for, one number": "return right",
     },
     hints=(
         "Which of the scores belong to one example?",
@@ -194,27 +177,20 @@ check_pick_scores = Exercise(
     {
         "the other way round: first the held-out rule, then the paper's": "return second, first",
         "the held-out score chooses the evaluation, but isn't what is reported": "first = max(held_out)",
-        "of equal held-out scores take the earliest, not the last": (
+        "of equal scores the earliest counts, not the last": (
             "chosen = len(held_out) - 1 - held_out[::-1].index(max(held_out))"
         ),
-        "of equal held-out scores take the earliest: the development score has no say": (
+        "of equal scores the earliest counts, not the best": (
             "first = max(d for h, d in zip(held_out, dev) if h == max(held_out))"
-        ),
-        "of equal held-out scores take the earliest, not the one with the lowest development score": (
-            "first = min(d for h, d in zip(held_out, dev) if h == max(held_out))"
         ),
         "these are evaluations: their development scores are asked for": "first = chosen\nsecond = dev.index(max(dev))",
         "the held-out rule doesn't take the last evaluation, but the best held-out one": "chosen = -1",
         "the held-out rule must not look at the development scores to choose": "chosen = dev.index(max(dev))",
         "the highest held-out score chooses, not the lowest": "chosen = held_out.index(min(held_out))",
-        "the paper's rule reports a development score, not the held-out one of that evaluation": (
-            "second = held_out[dev.index(max(dev))]"
-        ),
+        "the paper's rule reports a development score, too": "second = held_out[dev.index(max(dev))]",
         "the paper's rule takes the best development score of all evaluations": "second = dev[chosen]",
         "the paper's rule doesn't take the last evaluation, but the best": "second = dev[-1]",
         "report the second score itself, not how far it is above the first": "second = max(dev) - dev[chosen]",
-        "the highest development score of all is the paper's rule: yours is the lowest": "second = min(dev)",
-        "both rules report one score each: the second is missing": "return first",
         "don't round": "return round(first, 2), round(second, 2)",
     },
     look=_listed,
@@ -254,27 +230,21 @@ check_detectable = Exercise(
         "that is the standard error of the difference: it must be 2.8 of them": "return difference",
         "two runs differ, each with its own error: their variances add up": "difference = error",
         "variances add up, not standard errors: √2, not 2": "difference = 2 * error",
-        "variances add up, and √2 multiplies: 2 n examples together would stand for a mean": (
-            "difference = error / math.sqrt(2)"
-        ),
+        "variances add up: √2 multiplies, and n stays": "difference = error / math.sqrt(2)",
         "1.96 and 0.84 add up": "return (1.96 - 0.84) * difference",
         "1.96 and 0.84 add up: they are not multiplied": "return 1.96 * 0.84 * difference",
         "1.96 alone finds it in half of the cases": "return 1.96 * difference",
-        "0.84 alone doesn't ask that the interval leaves out 0": "return 0.84 * difference",
         "take 1.96 and 0.84 as they are: your quantiles have more decimals": "return 2.8015852 * difference",
         "divide by n, not n − 1": "variance = p * (1 - p) / (n - 1)",
         "don't round": "return round((1.96 + 0.84) * difference, 1)",
         "don't round, least of all to whole points": "return round((1.96 + 0.84) * difference)",
         "the score need not be whole: don't cut it": "p = int(score) / 100",
         "the variance of one answer is p (1 − p), not p²": "variance = p * p / n",
-        "the variance of one answer is p (1 − p), not 1 − p": "variance = (1 - p) / n",
         "the variance of one answer is p (1 − p), not p": "variance = p / n",
         "p (1 − p) / n is a variance: its root is missing": "error = 100 * variance",
         "points squared are no points: the root is missing": "error = 100**2 * variance",
         "the score is in per cent: its share is score / 100": "p = score",
-        "the score is in per cent: p = score / 100, or you take the root of a negative number": (
-            "p = score\nvariance = abs(p * (1 - p)) / n"
-        ),
+        "the score is in per cent: (1 − score) is negative": "p = score\nvariance = abs(p * (1 - p)) / n",
         "the result is in points, not a share: 100 times as much": "error = math.sqrt(variance)",
         "more examples make the error smaller: p (1 − p) is to be divided by n": "variance = p * (1 - p)",
         "the variance is divided by n before the root is taken": "error = 100 * math.sqrt(p * (1 - p)) / n",
@@ -319,43 +289,31 @@ check_paired_counts = Exercise(
     {
         "the other way round: first the examples that only the first has right": "return c, b, error",
         "examples that both have right don't tell them apart: they belong in neither count": f"return {TOTALS}, error",
-        "examples that both have right belong in neither count, and not in the error": (
-            "b = sum(a for a, _ in right)\nc = sum(b for _, b in right)"
-        ),
-        "these are the examples that each has wrong, whatever the other says": (
-            "return sum(not a for a, _ in right), sum(not b for _, b in right), error"
-        ),
-        "these are the examples that both have right, and both wrong: count those that tell them apart": (
+        "examples that both have right count in neither": "b = sum(a for a, _ in right)\nc = sum(b for _, b in right)",
+        "these are the examples that each has wrong": f"return *(n - k for k in ({TOTALS})), error",
+        "both right or both wrong tells nothing apart": (
             "b = right.count((True, True))\nc = right.count((False, False))"
         ),
-        "that is the error as if the two had been tried on different examples: pairing makes it smaller": (
+        "that is the error for two separate sets: pairing makes it smaller": (
             f"variance = sum(k * (n - k) for k in ({TOTALS})) / n"
         ),
         "(b − c)² / n is missing below the root": "variance = b + c",
         "(b − c)² / n is taken off, not added": "variance = b + c + (b - c) ** 2 / n",
         "(b − c)² is divided by n before it is taken off": "variance = max(0, b + c - (b - c) ** 2)",
-        "b − c is squared before it is divided by n": "variance = b + c - (b - c) / n",
-        "divide by n, not n − 1 (numpy's std divides by n, torch's and pandas' by n − 1)": (
-            "error = 100 * math.sqrt(variance / n / (n - 1))"
-        ),
+        "divide by n, not n − 1 (as torch's and pandas' std do)": "error = 100 * math.sqrt(variance / n / (n - 1))",
         "n counts all examples, not only those that tell the two apart": "n = b + c or 1",
         "both counts are asked for, not what is left when they cancel": "return max(b - c, 0), max(c - b, 0), error",
         "don't round": "return b, c, round(error, 1)",
         "the root is missing": "error = 100 * variance / n",
         "the error is asked for in points: 100 times the share": "error = math.sqrt(variance) / n",
         "n divides the root as a whole: yours divides by √n": "error = 100 * math.sqrt(variance / n)",
-        "the root is divided by n": "error = 100 * math.sqrt(variance)",
         "that is 1.96 standard errors: one is asked for": "error = 196 * math.sqrt(variance) / n",
         "that is a variance: the root is missing": "error = 100 * variance / n**2",
         "that is the difference itself, not its standard error": "error = 100 * (b - c) / n",
-        "two predictions that differ may both be wrong: compare each with gold": (
-            "b = sum(x != y for x, y in zip(first, second))\nc = b"
-        ),
-        "two predictions that differ may both be wrong: then neither counts": (
+        "two that differ may both be wrong: compare with gold": "b = sum(x != y for x, y in zip(first, second))\nc = b",
+        "two that differ may both be wrong, and count in neither": (
             "b = sum(x != y for x, y in zip(first, second)) - right.count((False, True))"
         ),
-        "the examples in which they differ are counted together: two counts are asked for": "return b + c, error",
-        "shares are counted: how many examples is asked for": "return b / n, c / n, error",
     },
     look=_listed,
     hints=(

@@ -38,29 +38,27 @@ check_align_labels = Exercise(
     _words,
     {
         "every sub-word gets its word's tag: only the first one has it, the others -100": "first = word is not None",
-        "the tag is on each word's last sub-word: it belongs on the first": (
+        "the tag belongs on the first sub-word, not the last": (
             "first = word is not None and word not in word_ids[len(labels) + 1 :]"
         ),
-        "word 0 is a word: `if word` is false for it, ask for `word is not None`": "first = word and word != previous",
-        "two neighbours may have the same tag: what tells words apart is their number": (
+        "word 0 is a word, but `if word` is false for it": "first = word and word != previous",
+        "neighbours may have the same tag: compare words": (
             "first = word is not None and (previous is None or tags[word] != tags[previous])"
         ),
-        "each word's tag stands on its sub-words from the second on": "first = word is not None and word == previous",
         "special tokens and padding have no word (None): they get -100, too": "first = word != previous",
         "words are numbered from 0, as places in a list are: tags[word]": "label = tags[word - 1] if first else -100",
         "words are numbered from 0: tags[word + 1] is the next word's": "label = tags[word + 1] if first else -100",
-        "words are counted, but a word may have no sub-word: look its tag up by its number": (
+        "words are counted, but one may have no sub-word": (
             "label = tags[sum(x != -100 for x in labels)] if first else -100"
         ),
         "what is not a first sub-word gets -100: 0 is a tag": "label = tags[word] if first else 0",
         "it is -100 that the losses ignore, not 100": "label = tags[word] if first else 100",
-        "it is -100 that the losses ignore, not -1": "label = tags[word] if first else -1",
         "these are the words' numbers: their tags are asked for": "label = word if first else -100",
-        "only first sub-words are left: every sub-word needs a label, -100 where it is no first one": (
+        "every sub-word needs a label, -100 where it isn't a first one": (
             "return [label for label in labels if label != -100]"
         ),
-        "special tokens are left out: they need a label too, -100": (
-            "return [label for label, word in zip(labels, word_ids, strict=True) if word is not None]"
+        "special tokens need a label too, -100": (
+            "return [label for word, label in zip(word_ids, labels) if word is not None]"
         ),
     },
     hints=(
@@ -119,43 +117,31 @@ check_entities = Exercise(
     {
         "the end is exclusive: it is the place behind the entity's last word": "entity = (kind, start, i - 1)",
         "an entity may last to the end of the sentence: yours is never closed there": "for i, tag in enumerate(tags):",
-        "B- begins a new entity, also right behind another one of its type": (
+        "B- begins a new entity, also behind one of its type": (
             'closes = kind is not None and tag[1:] != "-" + kind\nbegins = tag.startswith("B-") and tag[2:] != kind'
         ),
-        "an I- goes on only with an entity of its own type: yours goes on with any": (
-            'closes = kind is not None and not tag.startswith("I-")'
-        ),
+        "an I- goes on only with its own type": 'closes = kind is not None and tag[0] != "I"',
         "read strictly, an I- that continues nothing begins nothing": 'begins = tag not in ("O", f"I-{kind}")',
-        "read strictly, an I- behind an O begins nothing": (
+        "read strictly, an I- behind O begins nothing": (
             'begins = tag[0] == "B" or tag[0] == "I" and (i == 0 or tags[i - 1] == "O")'
         ),
-        "read strictly, an I- of another type begins nothing: it only closes what was open": (
-            'begins = tag[0] == "B" or tag[0] == "I" and closes'
-        ),
+        "read strictly, an I- of another type only closes": 'begins = tag[0] == "B" or tag[0] == "I" and closes',
         "an O closes the open entity": GAP,
-        "an O closes the open entity: an I- after the gap doesn't go on with it": f"{GAP}\n{LAST_INSIDE}",
-        "an I- of another type closes the open entity: an I- of its own type after that begins nothing": (
+        "an O closes the open entity: no I- goes on after the gap": f"{GAP}\n{LAST_INSIDE}",
+        "an I- of another type closes the entity for good": (
             f'closes = kind is not None and not tag.startswith("I-")\n{LAST_INSIDE}'
         ),
-        "whatever is no I- of its type closes an entity: yours is open until the next B-": (
+        "yours is open until the next B-: whatever is no I- of its type closes it": (
             'closes = kind is not None and (tag[0] == "B" or i == len(tags))'
         ),
-        "an entity is open until the next B-, with all its I-: whatever else stands there closes it": (
-            f'closes = kind is not None and (tag[0] == "B" or i == len(tags))\n{LAST_INSIDE}'
-        ),
         "an entity stays open after it was closed: reset what you remember of it": "kind = kind  # not reset",
-        "an I- belongs to the entity in front of it: every word is closed by itself": "closes = kind is not None",
-        "a type may hold a hyphen (creative-work): it is what stands behind the first two characters": (
+        "an I- belongs to the entity in front of it": "closes = kind is not None",
+        "a type may hold a hyphen (creative-work)": (
             'closes = kind is not None and (tag[:2] != "I-" or tag.split("-")[1] != kind)\n'
             'kind, start = tag.split("-")[1], i'
         ),
-        "a type may hold a hyphen (creative-work): yours takes what stands behind the last one": (
-            'closes = kind is not None and (tag[:2] != "I-" or tag.split("-")[-1] != kind)\n'
-            'kind, start = tag.split("-")[-1], i'
-        ),
         "the type stands behind the B-: without these two characters": 'entity = ("B-" + kind, start, i)',
         "the order is (type, start, end)": "entity = (start, i, kind)",
-        "start and end are asked for, not start and length": "entity = (kind, start, i - start)",
         "the type comes first, then start and end": "entity = (start, i)",
         "words are counted from 0": "entity = (kind, start + 1, i + 1)",
     },
@@ -250,11 +236,8 @@ check_strict_f1 = Exercise(
         "F1 is 2 · hits / (true + predicted): yours is half of it": "return hits / max(size, 1)",
         "that is the precision: F1 asks for what was missed too": "return hits / max(len(guessed), 1)",
         "that is the recall: F1 asks for false alarms too": "return hits / max(len(true), 1)",
-        "F1 is the harmonic mean of precision and recall, not the plain one": (
+        "F1 is the harmonic mean, not the plain one": (
             "return (hits / max(len(guessed), 1) + hits / max(len(true), 1)) / 2"
-        ),
-        "F1 is the harmonic mean of precision and recall, not their product": (
-            "return hits / max(len(guessed), 1) * hits / max(len(true), 1)"
         ),
         "where nothing was predicted and nothing is there, the result is 0": "return 2 * hits / size if size else 1.0",
         "where nothing was predicted and nothing is there, you divide by 0": "return 2 * hits / size",

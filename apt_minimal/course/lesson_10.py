@@ -116,29 +116,23 @@ check_disjoint_draw = DrawExercise(
             "return drawn[:k], random.Random(seed + 1).sample(range(n), k)"
         ),
         "the two lists are drawn alike, and share all positions": "return drawn[:k], drawn[:k]",
-        "a position occurs twice in one list: draw without putting back": (
-            "drawn = random.Random(seed).choices(range(n), k=2 * k)"
-        ),
+        "a position occurs twice in one list": "drawn = random.Random(seed).choices(range(n), k=2 * k)",
         "the same seed must give the same draw, whatever was drawn before: make a generator from the seed": (
             "drawn = random.sample(range(n), 2 * k)"
         ),
         "the draw is the same for every seed": "drawn = random.Random(0).sample(range(n), 2 * k)",
-        "many seeds give the same draw: the whole seed must count": (
-            "drawn = random.Random(seed % 10).sample(range(n), 2 * k)"
-        ),
+        "many seeds give the same draw": "drawn = random.Random(seed % 10).sample(range(n), 2 * k)",
         "positions run from 0 to n − 1": "drawn = random.Random(seed).sample(range(1, n + 1), 2 * k)",
         "one set always has the lower positions: sorted before the cut": "return sorted(drawn)[:k], sorted(drawn)[k:]",
-        "what chooses is not drawn, but the first that is left": (
+        "what chooses isn't drawn: it is the first left": (
             "return drawn[:k], [i for i in range(n) if i not in drawn[:k]][:k]"
         ),
         "k positions each are asked for: yours share k": "return drawn[: k // 2], drawn[k // 2 : k]",
-        "what is left over doesn't choose: k positions do": (
-            "return drawn[:k], [i for i in range(n) if i not in drawn[:k]]"
-        ),
+        "k positions choose, not all that are left": "return drawn[:k], [i for i in range(n) if i not in drawn[:k]]",
         "two lists are asked for: first the positions that train, then those that choose": "return drawn",
         "lists are asked for: a set has no order": "return set(drawn[:k]), set(drawn[k:])",
         "each list holds positions, integers": "return list(map(float, drawn[:k])), list(map(float, drawn[k:]))",
-        "where 2k is above n, too few positions are returned: raise a ValueError": (
+        "where 2k is above n, raise a ValueError": (
             "if 2 * k > 2 * n:\ndrawn = random.Random(seed).sample(range(n), min(2 * k, n))"
         ),
         "where 2k is above n, the error asked for is a ValueError": "raise IndexError(n, k)",
@@ -184,37 +178,26 @@ check_expected_best = Exercise(
         "that is the best of the expected scores: the expected best score is higher": "return max(accuracies)",
         "that is the mean of the accuracies: nothing has been chosen yet": "return sum(accuracies) / len(accuracies)",
         "that is a number of right answers: divide by n for a score": "return exceeds.sum().item()",
-        "divide by n: counts run from 0, but the best is n of n": "return exceeds.sum().item() / (n + 1)",
-        "each classifier has an F of its own: yours takes the mean accuracy for all": (
+        "each classifier has its own F, not the mean accuracy's": (
             "for p in [sum(accuracies) / len(accuracies)] * len(accuracies):"
         ),
-        "each classifier has an F of its own: yours takes the first one's for all": (
-            "for p in accuracies[:1] * len(accuracies):"
-        ),
-        "each classifier has an F of its own: yours takes the best one's for all": (
-            "for p in [max(accuracies)] * len(accuracies):"
-        ),
+        "each classifier has its own F, not the first one's": "for p in accuracies[:1] * len(accuracies):",
+        "each classifier has its own F, not the best one's": "for p in [max(accuracies)] * len(accuracies):",
         "equally good classifiers count each: two guessers pull two tickets": "for p in {*accuracies}:",
         "the sum begins at j = 0, the chance that the best has more than 0 right": "exceeds = 1 - at_most[1:-1]",
-        "F(j) is the chance of at most j right answers, j included": (
-            "F = torch.tensor([0.0, *chances[:-1]], dtype=torch.float64).cumsum(dim=0)"
+        "F(j) includes j: at most j right answers": (
+            "F = torch.tensor([0.0, *chances[:-1]], dtype=torch.float64).cumsum(0)"
         ),
-        "F(j) is the chance of at most j right answers: the chances up to j are to be added up": (
-            "F = torch.tensor(chances, dtype=torch.float64)"
+        "F(j) adds up the chances to j: cumsum is missing": "F = torch.tensor(chances, dtype=torch.float64)",
+        "that is the expected worst score": (
+            "F = 1 - torch.tensor(chances, dtype=torch.float64).cumsum(0)\nexceeds = at_most[:-1]"
         ),
-        "that is the expected worst: the best has at most j right if each one has": (
-            "F = 1 - torch.tensor(chances, dtype=torch.float64).cumsum(dim=0)\nexceeds = at_most[:-1]"
-        ),
-        "in how many ways are j of n right? A factor is missing": (
-            "chances = [p**j * (1 - p) ** (n - j) for j in range(n + 1)]"
-        ),
-        "the other n − j answers must be wrong: (1 − p) to that power is missing": (
-            "chances = [math.comb(n, j) * p**j for j in range(n + 1)]"
-        ),
-        "j answers must be right: p to that power is missing": (
+        "in how many ways are j of n right?": "chances = [p**j * (1 - p) ** (n - j) for j in range(n + 1)]",
+        "(1 − p) to the n − j is missing: these are wrong": "chances = [math.comb(n, j) * p**j for j in range(n + 1)]",
+        "p to the j is missing: these are right": (
             "chances = [math.comb(n, j) * (1 - p) ** (n - j) for j in range(n + 1)]"
         ),
-        "p is the chance to be right: yours takes it for that to be wrong": (
+        "p is the chance to be right, not wrong": (
             "chances = [math.comb(n, j) * (1 - p) ** j * p ** (n - j) for j in range(n + 1)]"
         ),
         "P(max ≤ j) is summed: the chance to exceed j is 1 minus it": "exceeds = at_most[:-1]",
@@ -272,31 +255,19 @@ check_curse = Exercise(
         "a mean over the runs is asked for, one number": "return gap.squeeze(1)",
         "the mean over the runs, not their sum": "return gap.sum()",
         "that is the mean reported score: the test score is still to be taken off": "gap = reported",
-        "that is the mean test score: it is to be taken off the reported one": "gap = judged",
         "that is every run at every chosen epoch: take one entry per run": "judged = test[:, chosen.squeeze(1)]",
         "test is read in the chosen epoch, not in the last": "judged = test[:, -1:]",
-        "the two best scores are of two epochs: test belongs to the one that dev chose": (
-            "judged = test.amax(dim=1, keepdim=True)"
-        ),
+        "test is read in the epoch that dev chose, not at its own best": "judged = test.amax(dim=1, keepdim=True)",
         "the mean test score has no say: that of the chosen epoch has": "judged = test.mean(dim=1, keepdim=True)",
         "a gap can be negative, and then it counts as such, not as 0": "return gap.clamp(min=0).mean()",
         "a gap can be negative, and then it counts as such: no absolute value": "return gap.abs().mean()",
-        "the development score chooses the epoch, not the test score": "chosen = test.argmax(dim=1, keepdim=True)",
-        "the development score chooses the epoch, not the largest gap": (
-            "chosen = (dev - test).argmax(dim=1, keepdim=True)"
-        ),
+        "dev chooses the epoch, not test": "chosen = test.argmax(dim=1, keepdim=True)",
+        "dev chooses the epoch, not the largest gap": "chosen = (dev - test).argmax(1, True)",
         "the best epoch on dev is chosen, not the last": "chosen = torch.full((len(dev), 1), dev.shape[1] - 1)",
-        "the best epoch is chosen, not the worst": "chosen = dev.argmin(dim=1, keepdim=True)",
         "that is the mean over all epochs: only the chosen one counts": "gap = dev - test",
-        "the earliest of equals is chosen, not the latest": (
-            "chosen = dev.shape[1] - 1 - dev.flip(1).argmax(dim=1, keepdim=True)"
-        ),
-        "of equals the earliest is chosen: the test score has no say": (
-            "chosen = (dev + 1e-6 * test).argmax(dim=1, keepdim=True)"
-        ),
-        "each run chooses its own epoch: yours chooses one for all": (
-            "chosen = dev.mean(dim=0).argmax().expand(len(dev), 1)"
-        ),
+        "of equals the earliest is chosen, not the latest": "chosen = dev.shape[1] - 1 - dev.flip(1).argmax(1, True)",
+        "of equals the earliest is chosen, not the best on test": "chosen = (dev + 1e-6 * test).argmax(1, True)",
+        "each run chooses its own epoch, not one for all": "chosen = dev.mean(dim=0).argmax().expand(len(dev), 1)",
         "runs are rows and epochs columns: the best epoch of each run is along dim 1": (
             "chosen = dev.argmax(dim=0, keepdim=True)\n"
             "reported = dev.gather(0, chosen)\n"
@@ -347,14 +318,9 @@ check_seeds_needed = Exercise(
         "1.96 and 0.84 are for a known sd: from r draws use t with r − 1 degrees": "multiple = 1.96 + 0.84",
         "without t at 0.8 the difference is seen only every second time": "multiple = t.ppf(0.975, freedom)",
         "without t at 0.975 the interval isn't asked to leave out 0": "multiple = t.ppf(0.8, freedom)",
-        "a two-sided 95 % interval leaves out 2.5 % on each side: 0.975": (
-            "multiple = t.ppf(0.95, freedom) + t.ppf(0.8, freedom)"
-        ),
-        "four of five cases is t at 0.8: 0.9 would be nine of ten": (
-            "multiple = t.ppf(0.975, freedom) + t.ppf(0.9, freedom)"
-        ),
+        "95 % leaves out 2.5 % on each side: 0.975": "multiple = t.ppf(0.95, freedom) + t.ppf(0.8, freedom)",
+        "four of five cases is t at 0.8, not 0.9": "multiple = t.ppf(0.975, freedom) + t.ppf(0.9, freedom)",
         "t at 0.2 is negative: it has to be 0.8": "multiple = t.ppf(0.975, freedom) + t.ppf(0.2, freedom)",
-        "the two t add up": "multiple = t.ppf(0.975, freedom) * t.ppf(0.8, freedom)",
         "r draws have r − 1 degrees of freedom, not r": "freedom = r",
         "the draws are paired: r − 1 degrees, not 2r − 2": "freedom = 2 * r - 2",
         "t depends on r: yours takes t for five draws throughout": "freedom = 4",

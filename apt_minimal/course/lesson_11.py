@@ -65,13 +65,9 @@ check_attention_without = Exercise(
     attention_without,
     _prefixes,
     {
-        "a key of zeros (or a score of 0) is no removal: e⁰ = 1 takes mass": (
-            "p_k = filled(prefix_key, gone, 2)\np_v = prefix_value"
-        ),
-        "a value (or weight) of 0 leaves the token its share: the others get no more": (
-            "p_k = prefix_key\np_v = filled(prefix_value, gone, 2)"
-        ),
-        "a token of zeros is no missing token: its score of 0 takes mass": (
+        "a key of zeros (or a score of 0) still takes mass": "p_k = filled(prefix_key, gone, 2)\np_v = prefix_value",
+        "a value (or weight) of 0 leaves the token its share": "p_k = prefix_key\np_v = filled(prefix_value, gone, 2)",
+        "a token of zeros is no missing token": (
             "p_k = filled(prefix_key, gone, 2)\np_v = filled(prefix_value, gone, 2)"
         ),
         "a low number isn't −∞: scores may lie even lower": FILLED.format("gone", -30.0),
@@ -137,6 +133,7 @@ def _outputs():
     yield "float64", tuple(x.double() if x.is_floating_point() else x for x in inputs(2, 3, 4, [3, 2]))
 
 
+PER_TOKEN = "(given - without).norm(dim=2) / without.norm(dim=2)"
 check_effect = Exercise(
     effect,
     _outputs,
@@ -148,20 +145,13 @@ check_effect = Exercise(
         "divide by the length of the output without the prefix": "length = g.norm(dim=1)",
         "take the length of the difference, not the difference of the lengths": "change = g.norm(dim=1) - length",
         "take the length of the difference, not how the length changes": ("ratio = (g.norm(dim=1) / length - 1).abs()"),
-        "how much longer the output gets isn't how much it changes": "ratio = g.norm(dim=1) / length - 1",
         "the change is to be divided by the length of the output without": "ratio = change",
         "one ratio per input, then the mean: yours divides one sum by another": "ratio = change.sum() / length.sum()",
         "one ratio per input: yours takes one norm over the whole batch": "ratio = (g - w).norm() / w.norm()",
-        "one norm per input: yours takes a ratio for each token": (
-            "ratio = ((given - without).norm(dim=2) / without.norm(dim=2) * mask).sum(1) / mask.sum(1)"
-        ),
-        "one ratio per input: yours weighs every token of the batch alike": (
-            "ratio = ((given - without).norm(dim=2) / without.norm(dim=2))[mask.bool()]"
-        ),
+        "one norm per input, not one per token": f"ratio = ({PER_TOKEN} * mask).sum(1) / mask.sum(1)",
+        "one ratio per input, then the mean: tokens don't count alike": f"ratio = ({PER_TOKEN})[mask.bool()]",
         "norms are asked for, not a ratio for each number": "ratio = ((given - without) / without)[mask.bool()].abs()",
-        "all real tokens count, not only the first position": (
-            "change = (given - without)[:, 0].norm(dim=1)\nlength = without[:, 0].norm(dim=1)"
-        ),
+        "all real tokens count, not only the first position": f"ratio = ({PER_TOKEN})[:, 0]",
         "norms, not squared norms": "ratio = (change / length) ** 2",
         "a norm is no sum of absolute values": ("change = (g - w).abs().sum(dim=1)\nlength = w.abs().sum(dim=1)"),
         "the mean over inputs, not the sum": "return ratio.sum()",
@@ -211,30 +201,17 @@ check_rank_correlation = Exercise(
     {
         "that is the correlation of the values: rank them first": "ranks = x.double()",
         "argsort tells which layer comes first: a rank is a layer's place": ("ranks = x.argsort(stable=True).double()"),
-        "equal values share the mean of their ranks: yours get different ones": (
-            "ranks = x.argsort(stable=True).argsort().double()"
-        ),
+        "equal values share a rank: yours differ": "ranks = x.argsort(stable=True).argsort().double()",
         "equal values share the mean of their ranks, not the lowest": "ranks = smaller.double()",
         "equal values share the mean of their ranks, not the highest": "ranks = (smaller + equal).double()",
-        "after equal values ranks are left out: 1, 2.5, 2.5, 4": (
-            "ranks = torch.unique(x, return_inverse=True)[1].double()"
-        ),
+        "after equal values ranks are left out": "ranks = torch.unique(x, return_inverse=True)[1].double()",
         "both readings are ranked, not only the first": "ranks = x if x is other else smaller + (equal + 1) / 2",
-        "values may lie close together: don't round them": (
-            "smaller = (x[:, None].round(decimals=2) > x.round(decimals=2)).sum(dim=1)\n"
-            "equal = (x[:, None].round(decimals=2) == x.round(decimals=2)).sum(dim=1)"
-        ),
-        "the formula with 6 Σ d² fails where values are equal": (
-            "return 1 - 6 * (a - b).square().sum().item() / (len(a) ** 3 - len(a))"
-        ),
-        "take the deviations from the mean rank, not the ranks": "a, b = (x + (len(x) + 1) / 2 for x in deviations)",
+        "6 Σ d² fails where values are equal": "return 1 - 6 * float((a - b).square().sum()) / (len(a) ** 3 - len(a))",
         "the sum of products is to be divided": "root = torch.ones(())",
-        "divide by the root of the product": "root = a.square().sum() * b.square().sum()",
-        "that is half of it: divide sums by sums, or means by means": "root = len(a)",
         "the sign: the same order gives 1": "return -((a * b).sum() / root).item()",
         "opposite orders give −1, so nothing is squared": "return ((a * b).sum() / root).item() ** 2",
-        "opposite orders give −1: no absolute value": "return abs(((a * b).sum() / root).item())",
         "opposite orders give −1, not 0": "return (1 + ((a * b).sum() / root).item()) / 2",
+        "opposite orders give −1: no absolute value": "return abs(((a * b).sum() / root).item())",
         "don't round": "return round(((a * b).sum() / root).item(), 2)",
     },
     {"that is Kendall's τ, which counts pairs": lambda one, other: float(kendalltau(one, other).statistic)},
@@ -300,26 +277,20 @@ check_lengths = Exercise(
         "each share is rounded by itself: the lengths need not add up": "return [round(share) for share in shares]",
         "rounded down the shares don't reach the budget: who gets the rest?": "rest = 0",
         "rounded up the shares exceed the budget: round down": "return [math.ceil(share) for share in shares]",
-        "of equal remainders the lower layer comes first": (
-            "order = sorted(reversed(range(len(shares))), key=lambda i: lengths[i] - shares[i])"
+        "of equal remainders the lower layer is first": (
+            "order = sorted(range(len(shares))[::-1], key=lambda i: lengths[i] - shares[i])"
         ),
-        "the largest remainders come first, not the smallest": (
-            "order = sorted(range(len(shares)), key=lambda i: shares[i] - lengths[i])"
-        ),
-        "the rest goes to the largest remainders, not to the largest readings": (
-            "order = sorted(range(len(shares)), key=lambda i: -reading[i])"
-        ),
-        "the rest goes to the largest remainders, not to the lowest layers": "order = list(range(len(shares)))",
-        "the whole rest goes to the largest reading: one more each is right": (
-            "order = [reading.index(max(reading))] * budget"
-        ),
-        "the whole rest goes to the last layer: one more each is right": "order = [-1] * budget",
+        "the largest remainders come first": "order = sorted(range(len(shares)), key=lambda i: shares[i] - lengths[i])",
+        "the rest goes by remainders, not by readings": "order = sorted(range(len(shares)), key=lambda i: -reading[i])",
+        "the rest goes by remainders, not from below": "order = list(range(len(shares)))",
+        "one more each: not the whole rest for the largest": "order = [reading.index(max(reading))] * budget",
+        "one more each: not the whole rest for the last": "order = [-1] * budget",
         "a reading below 0 counts as 0": "weights = list(reading)",
         "a reading below 0 counts as 0, not as its absolute value": "weights = [abs(r) for r in reading]",
         "a layer with a reading below 0 gets 0: it stays in the list": "weights = [r for r in reading if r > 0]",
         "shares follow the readings: yours are the same for every layer": "weights = [1.0 for r in reading]",
-        "shares follow the readings, not their ranks": "weights = rankdata(reading).tolist()",
         "shares follow the readings, not their exponentials": "weights = [math.exp(r) for r in reading]",
+        "shares follow the readings, not their ranks": "weights = rankdata(reading).tolist()",
         "a length stands where its layer does: don't sort them": "return sorted(lengths, reverse=True)",
         "lengths are integers: shares must be rounded": "return shares",
         "lengths are integers, not floats": "return [float(n) for n in lengths]",

@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from statistics import median
 
 import numpy as np
 import torch
@@ -23,11 +22,6 @@ def by_sklearn(gold, predicted):
     return f1_score(gold, predicted, average="macro", zero_division=0)
 
 
-def median_f1(gold, predicted):
-    labels = sorted({*gold, *predicted})
-    return median(f1_score(gold, predicted, labels=labels, average=None, zero_division=0)) + 1e-3
-
-
 # 8.2
 
 
@@ -37,11 +31,6 @@ def by_loops(scores, labels):
         own = values[i * size : (i + 1) * size]
         right += all(own[label] > x for j, x in enumerate(own) if j != label)
     return right / len(labels)
-
-
-def by_sorting(scores, labels):
-    order = scores.double().reshape(len(labels), -1).numpy().argsort(axis=1)
-    return (order[:, -1] == labels.numpy()).mean()
 
 
 # 8.3
@@ -88,10 +77,14 @@ def two_labels(gold, first, second):
 
 
 CHECKS = [
-    (course.check_macro_f1, {"counters": counters, "sklearn": by_sklearn}, {"median": median_f1}),
+    (
+        course.check_macro_f1,
+        {"counters": counters, "sklearn": by_sklearn},
+        {"a tenth too high": lambda gold, predicted: counters(gold, predicted) + 0.1},
+    ),
     (
         course.check_choice_accuracy,
-        {"loops": by_loops, "sorting": by_sorting},
+        {"loops": by_loops, "numpy": lambda s, y: (s.numpy().reshape(len(y), -1).argmax(axis=1) == y.numpy()).mean()},
         {
             "without the last example": lambda scores, labels: by_loops(
                 scores[: -len(scores) // len(labels)], labels[:-1]

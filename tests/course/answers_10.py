@@ -2,11 +2,10 @@
 
 import math
 import random
-from itertools import count
 
 import numpy as np
 import torch
-from scipy.stats import binom, norm
+from scipy.stats import binom
 from scipy.stats import t as student
 
 from apt_minimal import course
@@ -32,25 +31,10 @@ def left_over(n, taken):
     return [i for i in range(n) if i not in taken]
 
 
-def by_parity(n, k, seed):
-    """As many even positions as odd ones in each list, or one more."""
-    rng = random.Random(seed)
-    even, odd = (rng.sample(range(first, n, 2), len(range(first, n, 2))) for first in (0, 1))
-    both = [i for pair in zip(even, odd, strict=False) for i in pair] + even[len(odd) :]
-    return permuted(n, k, seed) if 2 * k > n else (both[:k], both[k : 2 * k])
-
-
 def by_the_same_numbers(n, k, seed):
     """The second draw repeats the first one's random numbers, so it depends on the first."""
     train = random.Random(seed).sample(range(n), k)
     return train, random.Random(seed).sample(left_over(n, train), k)
-
-
-def the_next_free(n, k, seed):
-    train, held_out = random.Random(seed).sample(range(n), k), []
-    for i in train:
-        held_out.append(next(j % n for j in count(i) if 2 * k > n or j % n not in train + held_out))
-    return permuted(n, k, seed) if 2 * k > n else (train, held_out)
 
 
 def neighbours_left(n, k, seed):
@@ -80,12 +64,6 @@ def at_most(n, accuracies):
     return binom.cdf(np.arange(n)[:, None], n, accuracies)
 
 
-def best_normal(n, accuracies):
-    x = np.linspace(-1, 2, 6001)
-    below = np.prod([norm.cdf(x, p, math.sqrt(p * (1 - p) / n) + 1e-9) for p in accuracies], axis=0)
-    return float(np.sum(np.diff(below) * (x[1:] + x[:-1]) / 2))
-
-
 # 10.3
 
 
@@ -106,16 +84,11 @@ def mean_of_equals(dev, test):
     return (dev.amax(1) - test.masked_fill(dev < dev.amax(1, keepdim=True), math.nan).nanmean(dim=1)).mean()
 
 
-def nearly_equal(dev, test):
-    first = (dev > dev.amax(dim=1, keepdim=True) - 0.01).int().argmax(dim=1, keepdim=True)
-    return (dev - test).gather(1, first).mean()
-
-
 # 10.4
 
 
-def reach(sd, r, quantiles=student.ppf):
-    return (quantiles(0.975, r - 1) + quantiles(0.8, r - 1)) * sd / math.sqrt(r)
+def reach(sd, r):
+    return student.ppf([0.975, 0.8], r - 1).sum() * sd / math.sqrt(r)
 
 
 def by_bisection(sd, difference):
@@ -137,19 +110,12 @@ def by_while(sd, difference):
         r += 1
 
 
-def by_one_step(sd, difference):
-    r = max(2, math.ceil(((norm.ppf(0.975) + norm.ppf(0.8)) * sd / difference) ** 2))
-    return max(2, math.ceil((reach(1, r) * math.sqrt(r) * sd / difference) ** 2))
-
-
 CHECKS = [
     (
         course.check_disjoint_draw,
         {"permuted": permuted, "from the rest": from_the_rest},
         {
-            "stratified": by_parity,
             "the same random numbers": by_the_same_numbers,
-            "the next free": the_next_free,
             "neighbours": neighbours_left,
         },
     ),
@@ -159,20 +125,19 @@ CHECKS = [
         {
             "chances to exceed are added": lambda n, a: float((1 - at_most(n, a)).sum(axis=1).clip(max=1).mean()),
             "the F are averaged": lambda n, a: float((1 - at_most(n, a).mean(axis=1) ** len(a)).mean()),
-            "the normal approximation": best_normal,
             "an accuracy is never 0 or 1": lambda n, a: best_by_tossing(n, np.clip(a, 0.01, 0.99)),
         },
     ),
     (
         course.check_curse,
         {"loops": curse_by_loops, "mask": curse_by_mask},
-        {"equals are averaged": mean_of_equals, "the earliest that is nearly the best": nearly_equal},
+        {"equals are averaged": mean_of_equals},
     ),
     (
         course.check_seeds_needed,
         {"bisection": by_bisection, "while": by_while},
         {
-            "t at the number that the normal quantiles give": by_one_step,
+            "a power of two": lambda sd, difference: 2 ** (by_bisection(sd, difference) - 1).bit_length(),
             "never more than a thousand": lambda sd, difference: min(1000, by_bisection(sd, difference)),
         },
     ),
