@@ -105,10 +105,10 @@ def _choices():
     yield "three choices", (draw(12), torch.tensor([0, 2, 1, 2]))
     yield "as many choices as examples", (draw(16), torch.tensor([2, 0, 3, 1]))
     yield "scores that are all above 0", (draw(18) + 4, torch.tensor([2, 1, 0, 1, 2, 0]))
-    yield "scores that are all below 0", (torch.tensor([-4.0, -1, -2, -1, -3, -2]), torch.tensor([1, 0]))
-    yield "scores that differ little", (torch.tensor([0.41, 0.44, 0.43, 2.9, 2.1, 3.0]), torch.tensor([1, 0]))
+    yield "scores that are all below 0", (torch.tensor([-4.0, -1, -2, -1, -3, -2]), torch.tensor([1, 2]))
+    yield "scores that differ little", (torch.tensor([0.41, 0.44, 0.43, 2.9, 2.1, 3.0]), torch.tensor([1, 2]))
     yield "a low score far from 0", (torch.tensor([-3.0, 1, 2, -9, 0, 1]), torch.tensor([2, 2]))
-    yield "one example", (draw(2), torch.tensor([0]))
+    yield "one example", (draw(2), torch.tensor([1]))
 
 
 check_choice_accuracy = Exercise(
