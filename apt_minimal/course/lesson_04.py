@@ -46,14 +46,13 @@ check_token_gate = Exercise(
         "the gate reads one token, not the mean of the real ones": "h = mean_token(hidden_states, attention_mask)",
         "each example has its own first position; yours is the first example's": "h = hidden_states[:, position[0]]",
         "each example has its own first position; yours is the last example's": "h = hidden_states[:, position[-1]]",
-        "hidden_states[:, position] takes all positions of each example": "h = hidden_states[:, position]",
         "weight is Wᵀ: transpose it (where l = d nothing complains)": "return (h @ weight).sigmoid()",
-        "reshape doesn't transpose: use weight.T": "return (h @ weight.reshape(weight.shape[::-1])).sigmoid()",
         "σ is the sigmoid: a softmax makes the gates compete": "return (h @ weight.T).softmax(dim=1)",
         "σ is the sigmoid: your softmax makes the examples compete": "return (h @ weight.T).softmax(dim=0)",
         "σ is missing": "return h @ weight.T",
         "σ belongs around h W, not around h": "return h.sigmoid() @ weight.T",
         "a gate opens as h W grows: yours is 1 − α": "return 1 - (h @ weight.T).sigmoid()",
+        "E2 has no bias": "return (h @ weight.T + 1).sigmoid()",
     },
     hints=(
         "Where does each mask have its first 1, and why is position 0 not enough?",
@@ -100,12 +99,12 @@ check_masked_mean = Exercise(
         "padding is in the sum: fill it with 0 first": "total = hidden_states.sum(dim=1)",
         "padding may hold other things than NaN: ask the mask": "total = hidden_states.nansum(dim=1)",
         "real is what the mask marks, not what is finite": "total = hidden_states.nan_to_num(0, 0, 0).sum(dim=1)",
-        "~ makes −2 of the integer 1, which is true: convert the mask first": "real = ~(~attention_mask).bool()",
         "1 and True mean a real token: yours is the mean over the padding": "real = ~attention_mask.bool()",
+        "the last tokens are real only if padding is on the left": "real = attention_mask.bool().sort(dim=1).values",
+        "the first are real only if padding is on the right": "real = attention_mask.bool().sort(1, True).values",
         "each example has its own mask": "real = attention_mask[:1].bool().expand_as(attention_mask)",
         "divide by the number of real tokens, not by n": "count = hidden_states.shape[1]",
         "a sum is no mean: divide by the number of real tokens": "return total",
-        "each example has its own number: yours is the whole batch's": "count = real.sum()",
         "each example has its own number: yours is the longest sentence's": "count = real.sum(dim=1).max()",
         "count along the tokens, not along the examples": "count = real.sum(dim=0).unsqueeze(-1)",
         "counts [b] divide the columns of [b, d]: give them a last axis": "count = real.sum(dim=1)",
@@ -153,10 +152,7 @@ check_gate_prefix = Exercise(
         "gates do not compete: α need not sum to 1": "gate = (alpha / alpha.sum(dim=1, keepdim=True)).unsqueeze(-1)",
         "key first, then value": "return gate * prefix_value, gate * prefix_key",
         "the value is not gated": "return gate * prefix_key, prefix_value.expand(len(alpha), -1, -1)",
-        "the key is not gated": "return prefix_key.expand(len(alpha), -1, -1), gate * prefix_value",
-        "both of yours are made from the key": "return gate * prefix_key, gate * prefix_key",
-        "return two tensors, key and value: yours is the key alone": "return gate * prefix_key",
-        "return two tensors: yours are stacked": "return torch.stack([gate * prefix_key, gate * prefix_value])",
+        "both are made from the key": "return gate * prefix_key, gate * prefix_key",
     },
     hints=(
         "Which axes does α have, and which one is missing to multiply a whole prefix token?",
@@ -210,15 +206,11 @@ check_remove_tokens = Exercise(
     {
         "nothing is removed": "seen = scores",
         "keep is True for the tokens that stay: yours removes those": "look = F.pad(~keep, (0, n), value=True)",
-        "the whole prefix is removed: some of its tokens stay": "look = F.pad(keep & False, (0, n), value=True)",
         "a score of 0 still takes e⁰ = 1: it has to be −∞": "seen = scores.masked_fill(~look[:, None], 0.0)",
-        "key and value of 0 still take weight, e⁰ = 1: a score of −∞ does not": (
-            "keys = torch.cat([prefix_key * keep[..., None], key], dim=1)\n"
-            "values = torch.cat([prefix_value * keep[..., None], value], dim=1)\nseen = scores"
+        "a key and value of 0 still take weight: −∞ does not": (
+            "seen = scores * look[:, None]\nreturn weights * look[:, None] @ values"
         ),
-        "weights or values of 0 leave the others with less than 1: mask the scores": (
-            "seen = scores\nvalues = torch.cat([prefix_value * keep[..., None], value], dim=1)"
-        ),
+        "weights of 0 leave the rest with less than 1": "seen = scores\nreturn weights * look[:, None] @ values",
         "−10 is not low enough for every score: take −∞": "seen = scores.masked_fill(~look[:, None], -10.0)",
         "−100 is not low enough for every score: take −∞": "seen = scores.masked_fill(~look[:, None], -100.0)",
         "100 less is not enough where a removed token scores high": "seen = scores - 100.0 * ~look[:, None]",
@@ -226,13 +218,16 @@ check_remove_tokens = Exercise(
         "keep belongs to an example, not to a query: [b, 1, l + n]": "seen = scores.masked_fill(~look, -math.inf)",
         "the input is masked too: F.pad fills with False unless told otherwise": "look = F.pad(keep, (0, n))",
         "each example has its own keep": "look = F.pad(keep[:1].expand_as(keep), (0, n), value=True)",
-        "keep says which tokens stay, not only how many; yours keeps the first": (
-            "look = F.pad(torch.arange(keep.shape[1]) < keep.sum(1, True), (0, n), value=True)"
-        ),
+        "each example has its own keep: don't join them": "look = F.pad(keep.any(0).expand_as(keep), (0, n), value=True)",
+        "an example may lose its whole prefix": "look = F.pad(keep | ~keep.any(1, keepdim=True), (0, n), value=True)",
+        "keep says which tokens stay, not how many": "look = F.pad(keep.sort(1, True).values, (0, n), value=True)",
         "scores are divided by √d: that is missing": "scores = query @ keys.mT",
         "scores are divided by √d, not by d": "scores = query @ keys.mT / query.shape[-1]",
+        "scores are divided by √d, and d is not always 4": "scores = query @ keys.mT / 2",
+        "scores are divided by √d, not by √l": "scores = query @ keys.mT / math.sqrt(keep.shape[1])",
         "the softmax runs over the keys, not over the queries": "weights = seen.softmax(dim=1)",
         "e^score overflows in the hundreds: use torch's softmax": "weights = seen.exp() / seen.exp().sum(-1, True)",
+        "e^score overflows, and NaN is no 0": "weights = (seen.exp() / seen.exp().sum(-1, True)).nan_to_num()",
         "masked after the softmax: a removed token far above the others has made their weights 0": (
             "weights = scores.softmax(-1) * look[:, None]\nreturn weights / weights.sum(-1, keepdim=True) @ values"
         ),
@@ -260,7 +255,7 @@ def reads_padding(gate):
 
 
 class Gate:
-    """A gate, α = σ(seen · weight), that knows what it reads and whether padding moves it."""
+    """A gate that says what it reads and whether padding moves it: α = σ(seen · weight)."""
 
     def __init__(self, reads, moved, seen, rows=(1, 1, 1)):
         self.__name__, self.moved, self.seen, self.rows = f"a gate that reads {reads}", moved, seen, rows
@@ -273,12 +268,10 @@ class Gate:
 
 
 def total(h, m):
-    """The sum of the tokens, each multiplied by its mask."""
     return (h * m.unsqueeze(-1)).sum(1)
 
 
 def one_side(h, m):
-    """The first real token if padding stands on one side only."""
     return h[torch.arange(len(h)), m.eq(0).sum(dim=1).masked_fill(m[:, 0], 0)]
 
 
@@ -323,7 +316,6 @@ check_reads_padding = Exercise(
         "padding on the left is never tried": "for left, right in [(0, 3)]:",
         "padding on the right is never tried": "for left, right in [(3, 0)]:",
         "padding on both sides at once is never tried": "for left, right in [(3, 0), (0, 3)]:",
-        "as much on both sides hides a gate that reads the middle": "for left, right in [(3, 3)]:",
         "zeros hide a gate that adds padding up": "before, after = torch.zeros(1, left, 8), torch.zeros(1, right, 8)",
         "NaN is no ordinary number, and NaN > 1e-5 is False": (
             "before, after = (torch.full((1, n, 8), math.nan) for n in (left, right))"

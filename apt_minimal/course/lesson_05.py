@@ -46,12 +46,10 @@ check_gated_prefix = Exercise(
         "λ is applied twice": "gate = (scale * scale * alpha).unsqueeze(-1)",
         "λ is not squashed: it may exceed 1 and be negative": "gate = (scale.sigmoid() * alpha).unsqueeze(-1)",
         "λ may be negative: its sign is lost": "gate = (scale.abs() * alpha).unsqueeze(-1)",
-        "λ and α are added: E3 multiplies them": "gate = (scale + alpha).unsqueeze(-1)",
         "α is missing: this is λ · P": "gate = scale * torch.ones_like(alpha).unsqueeze(-1)",
         "α has a number for each row of P; yours lies along P's columns": "gate = (scale * alpha).unsqueeze(1)",
         "α needs a third axis, [b, l, 1]: without it, it meets P's columns": "gate = scale * alpha",
         "first the key, then the value": "return gate * value, gate * key",
-        "both are made from the key": "return gate * key, gate * key",
         "the value is not gated, as the key is": "return gate * key, value.expand(len(alpha), -1, -1)",
         "λ is missing in the value": "return gate * key, alpha.unsqueeze(-1) * value",
     },
@@ -83,7 +81,7 @@ def count_parameters_trials():
         ("no gate at all: P-tuning v2", False, False, "mean"),
         ("w without λ", True, False, "none"),
     ):
-        for sizes in ((1, 2, 3), (12, 16, 768), (3, 7, 5), (2, 10**9, 4096)):  # the last can't be built
+        for sizes in ((1, 2, 3), (12, 16, 768), (3, 7, 5), (2, 2**20, 2**20)):  # the last is too large to build
             yield tests, (*sizes, *switches)
 
 
@@ -92,13 +90,9 @@ check_count_parameters = Exercise(
     count_parameters_trials,
     {
         "each layer has two prefixes, P_k and P_v": "prefix = l * d",
-        "the prefix itself is trained too": "prefix = 0",
-        "P_k and P_v have l · d numbers each: yours counts them twice over": "prefix = 4 * l * d",
         "keys and values share W: count it once": "gate = l * (2 * d if reads > 1 else 1) if token_gate else 0",
-        "W's own numbers are missing": "gate = l if token_gate and gate_input == 'none' else 0",
         "the token gate is missing": "gate = 0",
         "our gate has no bias": "gate = l * (reads + (reads == d)) if token_gate else 0",
-        "W maps d numbers to l gates, not to d": "gate = reads * (l if reads == 1 else d) if token_gate else 0",
         'with "none" there is no h to multiply: w has l numbers, not l · d': "reads = d",
         'with "none" the gate still has a free vector w': "reads = 0 if gate_input == 'none' else d",
         'with "none" w has l numbers, not d': "gate = (d if reads == 1 else l * d) if token_gate else 0",
@@ -152,20 +146,16 @@ check_unfold = Exercise(
         "α is missing: it is 1 nowhere": "alpha = torch.ones_like(weight)",
         "w is not α: α is its sigmoid": "alpha = weight",
         "α is ½ only where w = 0": "alpha = torch.full_like(weight, 0.5)",
-        "α is a sigmoid, not a softmax": "alpha = weight.softmax(dim=0)",
-        "this divides by 1 − α": "alpha = 1 - weight.sigmoid()",
         "α is multiplied in once more: divide by it": "alpha = 1 / weight.sigmoid()",
         "each prefix token has its own α: don't average": "alpha = weight.sigmoid().mean().expand_as(weight)",
         "λ is missing": "gate = alpha.unsqueeze(-1)",
         "λ is multiplied in once more: divide by it": "gate = (alpha / scale).unsqueeze(-1)",
         "the sign of λ is lost": "gate = (scale.abs() * alpha).unsqueeze(-1)",
         "λ is outside the sigmoid": "gate = (scale * weight).sigmoid().unsqueeze(-1)",
-        "divide by λ · α, not by λ + α": "gate = (scale + alpha).unsqueeze(-1)",
         "each α belongs to a row of P: [l] without a last axis meets the columns": "gate = scale * alpha",
         "λ may be as small as an eps: divide by λ · α as it is": "gate = (scale * alpha + 1e-8).unsqueeze(-1)",
         "λ may be small: there is no floor": "gate = (scale.sign() * scale.abs().clamp(min=0.1) * alpha).unsqueeze(-1)",
         "first the key, then the value": "return value / gate, key / gate",
-        "both are made from the key": "return key / gate, key / gate",
         "the value is gated too, and has to be divided": "return key / gate, value",
     },
     hints=(
@@ -227,12 +217,10 @@ check_dead = Exercise(
         "a parameter's own value is no factor in its gradient: being 0 doesn't kill it": (
             'dead = {"key": not key.any(), "value": not value.any(), "weight": not weight.any(), "scale": no_scale}'
         ),
-        "a zero factor doesn't kill all: look at each gradient": "return {name for name in dead if any(dead.values())}",
         "a negative λ is not 0": "no_scale = scale <= 0",
         "a λ between −1 and 1 is not 0": "no_scale = int(scale) == 0",
         "a λ of 1e-15 is small, but not 0": "no_scale = abs(scale) < 1e-6",
         "P that is small is not 0": "no_prefix = torch.allclose(torch.cat([key, value]), torch.tensor(0.0))",
-        "one entry of 0 is not enough: every entry is to be 0": "no_prefix = not key.all() and not value.all()",
         "entries that add up to 0 are not all 0": "no_prefix = key.sum() == 0 and value.sum() == 0",
         "negative is not 0": "no_prefix = key.max() <= 0 and value.max() <= 0",
         "a largest entry of 0 is not enough: some are negative": "no_prefix = key.max() == 0 and value.max() == 0",
@@ -325,14 +313,12 @@ check_apt_attention = Exercise(
         "the gate reads the first real token, not the mean": "first = (x * real[..., None]).sum(1) / real.sum(1, True)",
         "counting padding finds the first token only if all is on the left": "place = (~real).sum(dim=1) % x.shape[1]",
         "each example has its own first token": "first = x[:, place[0]]",
-        "the gate reads the state x, not the query": "first = (x @ projections[0])[torch.arange(len(x)), place]",
         "a mask of None means that all are real": "real = mask.bool()",
         "the mask is not used: padding is attended to": "seen = scores",
         "1 means a real token": "look = F.pad(real ^ (mask is not None), (l, 0), value=True)[:, None, None]",
         "the mask's new columns stand in front, as the prefix": "look = F.pad(real, (0, l), value=True)[:, None, None]",
         "the mask hides the prefix: every query may look at it": "look = F.pad(real, (l, 0))[:, None, None]",
         "weights set to 0 after the softmax don't add up to 1": "seen = scores\nweights = scores.softmax(-1) * look",
-        "a score of 0 still has weight: a hidden one is −∞": "seen = scores.masked_fill(~look, 0.0)",
         "the softmax runs over the keys": "weights = scores.masked_fill(~look, -1e9).softmax(dim=-2)",
         "scores are divided by √(d/h), not by √d": "scores = query @ keys.mT / x.shape[-1] ** 0.5",
         "scores are divided by √(d/h): that is missing": "scores = query @ keys.mT",
@@ -341,14 +327,10 @@ check_apt_attention = Exercise(
             'values = torch.cat([gate * prefix["value"] @ projections[2], value], dim=1)'
         ),
         "λ is missing": "gate = alpha.unsqueeze(-1)",
-        "λ is outside the sigmoid": (
-            'alpha = (first @ prefix["weight"].T * prefix["scale"]).sigmoid()\ngate = alpha.unsqueeze(-1)'
-        ),
+        "λ is outside the sigmoid": 'gate = (first @ prefix["weight"].T * prefix["scale"]).sigmoid().unsqueeze(-1)',
         "α is missing": 'gate = prefix["scale"] * torch.ones(len(x), l, 1)',
-        "α and λ are missing: this is P-tuning v2": "gate = torch.ones(len(x), l, 1)",
         "α is ½ only where W = 0": "alpha = torch.full((len(x), l), 0.5)",
         "the values are gated too": 'values = torch.cat([prefix["value"].expand(len(x), -1, -1), value], dim=1)',
-        "the keys are gated too": 'keys = torch.cat([prefix["key"].expand(len(x), -1, -1), key], dim=1)',
         "P_k belongs to the keys, P_v to the values": (
             'keys = torch.cat([gate * prefix["value"], key], 1)\nvalues = torch.cat([gate * prefix["key"], value], 1)'
         ),
