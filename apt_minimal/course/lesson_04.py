@@ -218,7 +218,7 @@ check_remove_tokens = Exercise(
         "keep belongs to an example, not to a query: [b, 1, l + n]": "seen = scores.masked_fill(~look, -math.inf)",
         "the input is masked too: F.pad fills with False unless told otherwise": "look = F.pad(keep, (0, n))",
         "each example has its own keep": "look = F.pad(keep[:1].expand_as(keep), (0, n), value=True)",
-        "each example has its own keep: don't join them": "look = F.pad(keep.any(0).expand_as(keep), (0, n), value=True)",
+        "each example has its own keep, not the sum": "look = F.pad(keep.any(0).expand_as(keep), (0, n), value=True)",
         "an example may lose its whole prefix": "look = F.pad(keep | ~keep.any(1, keepdim=True), (0, n), value=True)",
         "keep says which tokens stay, not how many": "look = F.pad(keep.sort(1, True).values, (0, n), value=True)",
         "scores are divided by √d: that is missing": "scores = query @ keys.mT",
