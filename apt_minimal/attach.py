@@ -123,7 +123,7 @@ def without_prefix(model: nn.Module) -> Iterator[None]:
 
 def is_attached(model: nn.Module) -> bool:
     """Whether `attach` has been called on this model, or on an encoder inside it (and `detach` has not)."""
-    return any(hasattr(module, "apt_attachment") for module in model.modules())
+    return any("apt_attachment" in vars(module) for module in model.modules())
 
 
 def prefixes(model: nn.Module) -> list[AdaptivePrefix | None]:
@@ -167,7 +167,7 @@ def prefix_shapes(model: nn.Module, encoder: nn.Module, config: AptConfig) -> di
 
 def attached_encoder(model: nn.Module) -> nn.Module:
     """The one attached backbone inside a model; ValueError where there is none, or more than one."""
-    found = [(name, module) for name, module in model.named_modules() if hasattr(module, "apt_attachment")]
+    found = [(name, module) for name, module in model.named_modules() if "apt_attachment" in vars(module)]
     if not found:
         raise ValueError("this model has no prefixes attached; call attach(model, AptConfig(...)) first")
     return _only(model, found)
