@@ -32,8 +32,8 @@ def read_rows(path: Path) -> tuple[list[Row], str]:
     if path.suffix not in ENDINGS:
         raise ValueError(f"{path} is neither .jsonl nor .csv, .conll or .txt")
     scheme = "IOB2"
+    content = path.read_bytes()
     try:
-        content = path.read_bytes()
         text = content.decode("utf-8-sig")  # as it is: a line break inside a CSV field is part of it
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1

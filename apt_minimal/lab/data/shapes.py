@@ -1,6 +1,7 @@
 """From the rows of any task, in their owner's fields, to one shape for each kind of task."""
 
 import re
+from collections.abc import Sequence
 
 from apt_minimal.lab.data.entities import check_iob2
 from apt_minimal.lab.data.texts import check_encodable, check_name, check_text, shown
@@ -174,7 +175,7 @@ def label_names(name: str, rows: list[dict]) -> list[str]:
     return LABELS.get(name) or sorted(seen, key=lambda label: (len(label), label) if label.isdigit() else (0, label))
 
 
-def labels_in(rows: list[dict]) -> set[str]:
+def labels_in(rows: Sequence[dict]) -> set[str]:
     """The labels that some rows have; for tokens the types of their entities."""
     if rows and rows[0]["kind"] == "token":
         return {tag[2:] for row in rows for tag in row["ner_tags"] if tag != "O"}

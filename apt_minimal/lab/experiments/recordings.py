@@ -86,7 +86,7 @@ def _check(record: RunRecord, folder: Path, counts: dict[str, list]) -> None:
         try:
             right, all_ = map(sum, zip(*of_examples, strict=True))
         except (TypeError, ValueError):
-            raise ValueError(f"{folder / record.predictions} holds no pairs of counts for {split}") from None
+            raise ValueError(f"{folder}/{record.predictions} holds no pairs of counts for {split}") from None
         if abs(right / max(all_, 1) - record.score(split)) > 1e-9:
             raise ValueError(
                 f"{record.predictions} gives a {split} score of {right / max(all_, 1):.4f}, "
