@@ -6,6 +6,8 @@ E3  gated prefix       P̂ = λ · α ⊙ P                                     
 E4  interpolation      (1 − m(q)) Attn(q; K, V) + m(q) Attn(q; P_k, P_v)        attention.py
 """
 
+from typing import TYPE_CHECKING, Any
+
 from apt_minimal.adapter import load_adapter, save_adapter, switch_adapter
 from apt_minimal.attach import attach, detach, is_attached, prefixes, without_prefix
 from apt_minimal.encoder import Encoder
@@ -15,6 +17,9 @@ from apt_minimal.optimizer import parameter_groups
 from apt_minimal.prefix import AdaptivePrefix, AptConfig
 from apt_minimal.record import record
 from apt_minimal.versions import check_transformers, own_version
+
+if TYPE_CHECKING:  # for editors and type checkers, which can't see through __getattr__
+    from apt_minimal.lab.data.tasks import load_task as load_task
 
 check_transformers()
 __version__ = own_version()
@@ -40,7 +45,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # The core does without the lab's packages; load_task is the one name that needs them.
     if name == "load_task":
         from apt_minimal.lab.data.tasks import load_task

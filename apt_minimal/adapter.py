@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from apt_minimal.adapter_files import Description, read_description, read_tensors, write_adapter
 from apt_minimal.attach import M, attach, attached_encoder, detach, host_encoder, is_attached, prefix_shapes
+from apt_minimal.hosts import HostModule
 from apt_minimal.hub import adapter_folder, model_card
 
 
@@ -136,7 +138,7 @@ def _load(model: M, folder: Path, allow: Sequence[str]) -> M:
     return model
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: HostModule) -> HostModule:
     """The model inside torch.compile, DistributedDataParallel or DataParallel, one around the other or not."""
     while True:
         if hasattr(model, "_orig_mod"):
@@ -187,8 +189,8 @@ def fingerprint(model: nn.Module, without: Sequence[str] = ()) -> str:
 
 def _whole(tensor: Tensor) -> Tensor:
     """A tensor on the CPU, put together if it is sharded over devices."""
-    tensor = tensor.detach()
-    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).cpu().contiguous()
+    whole: Any = tensor.detach()
+    return (whole.full_tensor() if hasattr(whole, "full_tensor") else whole).cpu().contiguous()
 
 
 def _backbone_facts(model: nn.Module, trained: Sequence[str], digest: str = "") -> dict[str, str | int]:
@@ -208,7 +210,7 @@ def _backbone_facts(model: nn.Module, trained: Sequence[str], digest: str = "") 
 
 def _labels(model: nn.Module) -> list[str]:
     """The label names of a model that has them; a gap in their numbers is filled as transformers names labels."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     if not hasattr(config, "num_labels"):
         return []
     return [config.id2label.get(i, f"LABEL_{i}") for i in range(config.num_labels)]

@@ -10,6 +10,7 @@ import os
 import stat
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -47,7 +48,7 @@ class Description:
     tensors_sha256: str
 
 
-def write_adapter(folder: Path, description: dict, tensors: dict[str, Tensor], card: str) -> None:
+def write_adapter(folder: Path, description: dict[str, Any], tensors: dict[str, Tensor], card: str) -> None:
     """Write both files and the model card; whenever it is killed, the folder loads as the old or the new adapter.
 
     The tensors are written beside the old ones, then the description that names their checksum takes the old one's
@@ -140,19 +141,19 @@ def _bytes_of(file: Path, most: int) -> bytes:
         raise ValueError(f"can't be read ({error.strerror})") from None
 
 
-def _once_each(pairs: list[tuple]) -> dict:
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(dict(pairs)) < len(pairs):
         raise ValueError("a key stands there twice")
     return dict(pairs)
 
 
-def _checksum(description: dict) -> str:
+def _checksum(description: dict[str, Any]) -> str:
     """SHA-256 of a description without its own checksum."""
     rest = {key: value for key, value in description.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _checked(found) -> Description:
+def _checked(found: Any) -> Description:
     """A description whose every part is of the right kind."""
     if not isinstance(found, dict):
         raise ValueError(f"a JSON object was expected, not {type(found).__name__}")
@@ -182,7 +183,7 @@ def _checked(found) -> Description:
     return Description(config=AptConfig(**config), **rest)
 
 
-def _strings(value) -> bool:
+def _strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from apt_minimal.hosts import (
     HOSTS,
+    HostModule,
     PrefixPair,
     check_host,
     divert,
@@ -28,6 +30,7 @@ from apt_minimal.hosts import (
 from apt_minimal.prefix import AdaptivePrefix, AptConfig
 
 M = TypeVar("M", bound=nn.Module)
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # of a module's call, as torch's hooks see them
 
 
 def attach(model: M, config: AptConfig, dtype: torch.dtype | None = None) -> M:
@@ -68,9 +71,9 @@ def attach(model: M, config: AptConfig, dtype: torch.dtype | None = None) -> M:
     encoder = host_encoder(model)
     layers, size = self_attentions(encoder), encoder.config.hidden_size
     reference = next(encoder.parameters())
-    dtype = dtype or (reference.dtype if reference.dtype == torch.float64 else torch.float32)
+    kind: torch.dtype = dtype or (reference.dtype if reference.dtype == torch.float64 else torch.float32)
     modules = [
-        _made_for(layer, AdaptivePrefix(config, size, i, key_size(layer, encoder.config)), reference.device, dtype)
+        _made_for(layer, AdaptivePrefix(config, size, i, key_size(layer, encoder.config)), reference.device, kind)
         if length
         else None
         for i, (layer, length) in enumerate(zip(layers, config.lengths(len(layers)), strict=True))
@@ -145,12 +148,13 @@ def replace_prefixes(model: nn.Module, make: Callable[[AdaptivePrefix], Adaptive
     for layer in dict.fromkeys(self_attentions(attached_encoder(model))):
         prefix = getattr(layer, "prefix", None)
         if isinstance(prefix, nn.ModuleList):
-            layer.prefix = nn.ModuleList([one and make(one) for one in prefix])
+            own: list[Any] = list(prefix)
+            layer.prefix = nn.ModuleList([one and make(one) for one in own])
         elif prefix is not None:
             layer.prefix = make(prefix)
 
 
-def prefix_shapes(model: nn.Module, encoder: nn.Module, config: AptConfig) -> dict[str, Tensor]:
+def prefix_shapes(model: nn.Module, encoder: HostModule, config: AptConfig) -> dict[str, Tensor]:
     """Names and shapes (on the device "meta") of what `attach` would put into a backbone inside a model."""
     names = {module: name for name, module in model.named_modules()}
     layers, found = self_attentions(encoder), {}
@@ -165,7 +169,7 @@ def prefix_shapes(model: nn.Module, encoder: nn.Module, config: AptConfig) -> di
     return found
 
 
-def attached_encoder(model: nn.Module) -> nn.Module:
+def attached_encoder(model: nn.Module) -> HostModule:
     """The one attached backbone inside a model; ValueError where there is none, or more than one."""
     found = [(name, module) for name, module in model.named_modules() if "apt_attachment" in vars(module)]
     if not found:
@@ -179,16 +183,16 @@ class Attachment:
 
     config: AptConfig
     trainable_before: list[str]
-    hooks: list = field(default_factory=list)
+    hooks: list[RemovableHandle] = field(default_factory=list)
     active: bool = True
     fingerprint: str = ""  # of the backbone, where `load_adapter` has taken it
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         register()  # a model that was unpickled in a new process has not been through `attach` there
 
 
-def entering(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[Tensor, Tensor | None]:
+def entering(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
     """What a self-attention was called with: hidden states [b, n, d], and which tokens are real, [b, n] (None: all)."""
     hidden_states = args[0] if args else kwargs["hidden_states"]
     mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
@@ -206,7 +210,7 @@ def entering(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[Tensor, Tenso
     return hidden_states, mask.any(dim=2)[:, 0]
 
 
-def host_encoder(model: nn.Module) -> nn.Module:
+def host_encoder(model: nn.Module) -> HostModule:
     """The one backbone inside a model that can take prefixes; a clear error where there is none."""
     found = list(hosts_in(model))
     if not found:
@@ -220,27 +224,27 @@ def host_encoder(model: nn.Module) -> nn.Module:
     return encoder
 
 
-def _only(model: nn.Module, found: list[tuple[str, nn.Module]]) -> nn.Module:
+def _only(model: nn.Module, found: list[tuple[str, HostModule]]) -> HostModule:
     if len(found) > 1:
         names = ", ".join(f"model.{name}" for name, _ in found)
         raise ValueError(f"this {type(model).__name__} holds {len(found)} encoders: give one of {names}")
     return found[0][1]
 
 
-def _made_for(layer: nn.Module, prefix: AdaptivePrefix, device: torch.device, dtype: torch.dtype) -> AdaptivePrefix:
+def _made_for(layer: HostModule, prefix: AdaptivePrefix, device: torch.device, dtype: torch.dtype) -> AdaptivePrefix:
     """A fresh prefix where its layer is, and in the layer's mode."""
     if prefix.layer_gate is not None:  # torch's FSDP shards no scalars
         prefix.layer_gate.scale = nn.Parameter(prefix.layer_gate.scale.detach().reshape(1))
     return prefix.to(device, dtype).train(layer.training)
 
 
-def _put_in(encoder: nn.Module, modules: list[AdaptivePrefix | None]) -> None:
+def _put_in(encoder: HostModule, modules: list[AdaptivePrefix | None]) -> None:
     """Give every layer its prefix and the two hooks that hand it over and see that it was used."""
     attachment, layers = encoder.apt_attachment, self_attentions(encoder)
     shared = HOSTS[encoder.config.model_type].shared
     for layer in dict.fromkeys(layers):
         places = [i for i, one in enumerate(layers) if one is layer]
-        own = [modules[i] for i in places]
+        own: list[Any] = [modules[i] for i in places]
         if not any(own):
             continue
         layer.add_module("prefix", nn.ModuleList(own) if shared else own[0])
@@ -254,8 +258,8 @@ def _put_in(encoder: nn.Module, modules: list[AdaptivePrefix | None]) -> None:
 
 
 def _hand_over(
-    attachment: Attachment, places: list[int], layer: nn.Module, args: tuple, kwargs: dict
-) -> tuple[tuple, dict]:
+    attachment: Attachment, places: list[int], layer: HostModule, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Arguments:
     """Before a self-attention runs: build its prefix from the states that enter it, and hand it over."""
     prefix, place = layer.prefix, places[0]
     turns = kwargs.get("prefix_turns")
@@ -271,11 +275,11 @@ def _hand_over(
     return args, kwargs | {"prefix": PrefixPair(place, *prefix(*entering(layer, args, kwargs)))}
 
 
-def _count_turns(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+def _count_turns(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     return args, kwargs | {"prefix_turns": {}}
 
 
-def _check_taken(layer: nn.Module, args: tuple, kwargs: dict, output) -> None:
+def _check_taken(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
     """After a self-attention has run: a prefix that it did not use would be missing from the output, unseen."""
     if "prefix" in kwargs and not kwargs["prefix"].taken:
         raise RuntimeError(

@@ -1,6 +1,7 @@
 """BERT's encoder, written plainly (Devlin et al. 2019), with a place for a prefix in every layer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from apt_minimal.prefix import AdaptivePrefix
 class Embeddings(nn.Module):
     """Word + position + token type, normalised: input_ids [b, n] -> hidden states [b, n, d]."""
 
-    def __init__(self, config):
+    def __init__(self, config: Any):
         super().__init__()
         self.word = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
@@ -42,7 +43,7 @@ class SelfAttention(nn.Module):
         fused: whether torch's fused kernel does the same in one step, faster and without showing its weights.
     """
 
-    def __init__(self, config, fused: bool = False):
+    def __init__(self, config: Any, fused: bool = False):
         super().__init__()
         self.fused = fused
         d = config.hidden_size
@@ -72,7 +73,7 @@ class SelfAttention(nn.Module):
 class Layer(nn.Module):
     """One Transformer layer: attention, then a feed-forward network, each added to its input and normalised."""
 
-    def __init__(self, config, fused: bool = False):
+    def __init__(self, config: Any, fused: bool = False):
         super().__init__()
         from transformers.activations import ACT2FN
 
@@ -105,7 +106,7 @@ class Encoder(nn.Module):
             to rounding, and faster.
     """
 
-    def __init__(self, config, fused: bool = False):
+    def __init__(self, config: Any, fused: bool = False):
         super().__init__()
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(Layer(config, fused) for _ in range(config.num_hidden_layers))
@@ -118,7 +119,7 @@ class Encoder(nn.Module):
         return cls.from_bert(BertModel.from_pretrained(name_or_path, add_pooling_layer=False), fused)
 
     @classmethod
-    def from_bert(cls, bert, fused: bool = False) -> "Encoder":
+    def from_bert(cls, bert: Any, fused: bool = False) -> "Encoder":
         """Copy config, weights, dtype and device of a transformers BERT, head or none; the encoder is in eval mode.
 
         Raises:

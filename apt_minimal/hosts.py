@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from apt_minimal.attention import masked_softmax, split_heads
 
 IMPLEMENTATIONS = ("eager", "sdpa")
+HostModule = Any  # a module of transformers', whose attributes no type tells: a backbone, or a self-attention in it
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,15 @@ class PrefixPair:
         return torch.cat([bias.expand(-1, *mask.shape[1:3], -1), mask.expand(len(bias), -1, -1, -1)], dim=-1)
 
 
-def _attend(layer: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, prefix=None, **kwargs):
+def _attend(
+    layer: HostModule,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    prefix: PrefixPair | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
     """The registered attention function: the prefix in front, then the function that the host's config names."""
     inner = _own_attention(layer)
     if prefix is None:
@@ -139,13 +149,15 @@ def _attend(layer: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: T
     return prefix.output(query, attended), weights
 
 
-def _own_attention(layer: nn.Module) -> Callable:
+def _own_attention(layer: HostModule) -> Callable[..., Any]:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     # Each model's file has an eager function of its own, which is what "eager" means there.
     files = (sys.modules[base.__module__] for base in type(layer).__mro__)
-    eager = next((file.eager_attention_forward for file in files if hasattr(file, "eager_attention_forward")), None)
-    return ALL_ATTENTION_FUNCTIONS.get_interface(layer.host_config._attn_implementation, eager)
+    eager: Any = next(
+        (file.eager_attention_forward for file in files if hasattr(file, "eager_attention_forward")), None
+    )
+    return ALL_ATTENTION_FUNCTIONS.get_interface(layer.host_config._attn_implementation, inner)
 
 
 @cache
@@ -156,7 +168,7 @@ def register() -> None:
     AttentionInterface.register("apt", _attend)
 
 
-def divert(encoder: nn.Module) -> None:
+def divert(encoder: HostModule) -> None:
     """Make every self-attention of a host ask for `_attend`, or run its written-out twin.
 
     Only the attention modules are told: the model's own config, and so its masks and what it says of itself, stay as
@@ -174,7 +186,7 @@ def divert(encoder: nn.Module) -> None:
             layer.config._attn_implementation = "apt"
 
 
-def restore(encoder: nn.Module) -> None:
+def restore(encoder: HostModule) -> None:
     """Undo `divert`."""
     for layer in set(self_attentions(encoder)):
         if "forward" in vars(layer):
@@ -184,7 +196,7 @@ def restore(encoder: nn.Module) -> None:
             del layer.host_config
 
 
-def self_attentions(encoder: nn.Module) -> list[nn.Module]:
+def self_attentions(encoder: HostModule) -> list[HostModule]:
     """The self-attention of each layer of a host's backbone, in order; a shared one as often as it is applied."""
     config = encoder.config
     host = HOSTS[config.model_type]
@@ -196,14 +208,14 @@ def self_attentions(encoder: nn.Module) -> list[nn.Module]:
     return [layer.get_submodule(rest) for layer in encoder.get_submodule(path)]
 
 
-def key_size(layer: nn.Module, config) -> int:
+def key_size(layer: HostModule, config: Any) -> int:
     """The width of a layer's keys and values, all heads together: the hidden size, or less with grouped queries."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(layer, "head_dim", None) or getattr(layer, "attention_head_size", None)
     return heads * (size or config.hidden_size // config.num_attention_heads)
 
 
-def hosts_in(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def hosts_in(model: nn.Module) -> Iterator[tuple[str, HostModule]]:
     """Names and backbones of all models inside a module that can take prefixes."""
     for name, module in model.named_modules():
         kind = getattr(getattr(module, "config", None), "model_type", None)
@@ -211,7 +223,7 @@ def hosts_in(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, module
 
 
-def check_host(encoder: nn.Module) -> None:
+def check_host(encoder: HostModule) -> None:
     """Raise where a model of a known kind can't take prefixes after all; the message says why."""
     config, name = encoder.config, type(encoder).__name__
     if getattr(config, "is_decoder", False):

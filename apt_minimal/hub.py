@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 CARD = """---
 library_name: apt-minimal
@@ -29,7 +30,7 @@ apt-minimal is an unofficial implementation of it.
 """
 
 
-def model_card(description: dict, task: str | None = None, scores: dict[str, float] | None = None) -> str:
+def model_card(description: dict[str, Any], task: str | None = None, scores: dict[str, float] | None = None) -> str:
     """A README for an adapter: what it is, on which backbone, its task and scores, how to load it."""
     config, backbone, labels = description["config"], description["backbone"], description["labels"]
     gates = [name for name in ("token_gate", "layer_gate") if config[name]]

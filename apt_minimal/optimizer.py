@@ -1,5 +1,7 @@
 """What an optimiser is given, sorted by the part that a parameter plays, so that each part can have its own rate."""
 
+from typing import Any
+
 from torch import nn
 
 from apt_minimal.gates import LayerGate, TokenGate
@@ -14,7 +16,7 @@ def parameter_groups(
     gate_lr: float | None = None,
     layer_gate_lr: float | None = None,
     head_lr: float | None = None,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Sort what a model trains into groups for any torch optimiser, by the part it plays in E2 and E3.
 
         optimizer = torch.optim.AdamW(parameter_groups(model, lr=1e-2, gate_lr=1e-4))

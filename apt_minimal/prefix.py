@@ -11,7 +11,7 @@ from apt_minimal.gates import GATE_INPUTS, LayerGate, TokenGate
 LONGEST = 2**20  # tokens of a prefix: beyond any use, and small enough to be made
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     """A value as it goes into an error message."""
     try:
         text = repr(value)

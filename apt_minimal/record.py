@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ def record(model: nn.Module) -> Iterator[Record]:
         values.extend([None] * len(modules))
 
     @torch.no_grad()
-    def note(layer: nn.Module, args: tuple, kwargs: dict) -> None:
+    def note(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         pair = kwargs.get("prefix")
         if pair is None:
             return

@@ -6,23 +6,34 @@ Without a prefix the host's own code runs.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from apt_minimal.attention import masked_softmax, split_heads
+from apt_minimal.hosts import HostModule, PrefixPair
 
 
-def mpnet(layer: nn.Module, hidden_states: Tensor, attention_mask=None, position_bias=None, prefix=None, **kwargs):
+def mpnet(
+    layer: HostModule,
+    hidden_states: Tensor,
+    attention_mask: Tensor | None = None,
+    position_bias: Tensor | None = None,
+    prefix: PrefixPair | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, ...]:
     """MPNet: softmax(q [P_k; K]ᵀ / √d_h + [0; bias]) [P_v; V], with a bias by relative position, [b, h, n, n]."""
     if prefix is None:
         return type(layer).forward(layer, hidden_states, attention_mask, position_bias, **kwargs)
     heads = layer.num_attention_heads
     query, key, value = (split_heads(w(hidden_states), heads) for w in (layer.q, layer.k, layer.v))  # [b, h, n, d_h]
-    terms = [term for term in (position_bias, attention_mask) if term is not None]
-    key, value, mask = prefix.in_front(key, value, sum(terms) if terms else None)  # [b, h, l + n, d_h]
+    added = attention_mask if position_bias is None else position_bias
+    if position_bias is not None and attention_mask is not None:
+        added = position_bias + attention_mask
+    key, value, mask = prefix.in_front(key, value, added)  # [b, h, l + n, d_h]
     scores = query @ key.mT / math.sqrt(query.shape[-1])  # [b, h, n, l + n]
     weights = masked_softmax(scores, mask)
     attended = _attended(prefix, query, layer.dropout(weights), weights, value)  # [b, n, d]
@@ -31,15 +42,15 @@ def mpnet(layer: nn.Module, hidden_states: Tensor, attention_mask=None, position
 
 
 def deberta(
-    layer: nn.Module,
+    layer: HostModule,
     hidden_states: Tensor,
     attention_mask: Tensor,
     output_attentions: bool = False,
-    query_states=None,
-    relative_pos=None,
-    rel_embeddings=None,
-    prefix=None,
-):
+    query_states: Tensor | None = None,
+    relative_pos: Tensor | None = None,
+    rel_embeddings: Tensor | None = None,
+    prefix: PrefixPair | None = None,
+) -> tuple[Tensor, Tensor | None]:
     """DeBERTa (He et al. 2021): content scores over all keys, relative terms over the input's, both by 1 / √(c d_h).
 
     c is 1 and one for each kind of relative term (content to position, position to content).
@@ -70,15 +81,15 @@ def deberta(
 
 
 def deberta_v2(
-    layer: nn.Module,
+    layer: HostModule,
     hidden_states: Tensor,
     attention_mask: Tensor,
     output_attentions: bool = False,
-    query_states=None,
-    relative_pos=None,
-    rel_embeddings=None,
-    prefix=None,
-):
+    query_states: Tensor | None = None,
+    relative_pos: Tensor | None = None,
+    rel_embeddings: Tensor | None = None,
+    prefix: PrefixPair | None = None,
+) -> tuple[Tensor, Tensor | None]:
     """DeBERTa-v2 and v3: as `deberta`, with a projection each and relative terms made for heads in the batch."""
     if prefix is None:
         return type(layer).forward(
@@ -106,12 +117,12 @@ def _scale(query: Tensor, factor: int) -> Tensor:
     return (torch.tensor(query.shape[-1], dtype=torch.float) * factor).sqrt().to(query.dtype)
 
 
-def _with_relative(scores: Tensor, relative: Tensor | None, prefix) -> Tensor:
+def _with_relative(scores: Tensor, relative: Tensor | None, prefix: PrefixPair) -> Tensor:
     """Add relative terms [b, h, n, n] to scores [b, h, n, l + n]; a prefix slot has no position, so it gets 0."""
     return scores if relative is None else scores + F.pad(relative, (prefix.key.shape[1], 0))
 
 
-def _attended(prefix, query: Tensor, dropped: Tensor, weights: Tensor, value: Tensor) -> Tensor:
+def _attended(prefix: PrefixPair, query: Tensor, dropped: Tensor, weights: Tensor, value: Tensor) -> Tensor:
     """Σ weight · value, heads side by side, [b, n, d]; who records sees the weights before dropout."""
     if prefix.observer is not None:
         prefix.observer(weights)
