@@ -157,7 +157,7 @@ def _own_attention(layer: HostModule) -> Callable[..., Any]:
     eager: Any = next(
         (file.eager_attention_forward for file in files if hasattr(file, "eager_attention_forward")), None
     )
-    return ALL_ATTENTION_FUNCTIONS.get_interface(layer.host_config._attn_implementation, inner)
+    return ALL_ATTENTION_FUNCTIONS.get_interface(layer.host_config._attn_implementation, eager)
 
 
 @cache
