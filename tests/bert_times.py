@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -79,10 +80,10 @@ def measured(spec: dict, epochs: int, folder: str, data_dir: str) -> dict:
 
 def main(data_dir: str, tokenizer: str, out: str) -> None:
     """Measure every size, task and method."""
-    for size, changes in SIZES.items():
-        grid = read_grid(Path(__file__).parents[1] / "docs" / "results" / f"{size}.toml")
+    for size, kind in product(SIZES, ("", "_ner")):
+        grid = read_grid(Path(__file__).parents[1] / "docs" / "results" / f"{size}{kind}.toml")
         with tempfile.TemporaryDirectory() as folder:
-            BertModel(BertConfig(**changes)).save_pretrained(folder)
+            BertModel(BertConfig(**SIZES[size])).save_pretrained(folder)
             AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
             wanted = {}
             for spec in all_runs(grid, [])[0]:

@@ -14,6 +14,7 @@ from apt_minimal.lab.experiments.results import read_results, write_record
 from apt_minimal.lab.experiments.tables import (
     difference_table,
     finished_table,
+    paper_scores,
     run_table,
     score_table,
     search_table,
@@ -226,6 +227,12 @@ def test_recorded_lines_are_their_grids_and_complete(file):
     recording = load_recording(file)  # which scores every prediction file again
     assert len(recording.records) == len(read_results(recording.folder))  # all are runs that the grid asks for
     assert all(record.versions and record.commit and record.device for record in recording.records)
+
+
+def test_the_papers_figures_say_how_sure_we_are_of_each():
+    assert set(paper_scores()["status"]) == {"recalled"}
+    gain = paper_scores("gain").loc["ner_average"]
+    assert (gain["APT"], gain["status"]) == (0.7, "second-hand")
 
 
 def test_the_recordings_of_the_lessons_are_whole():
