@@ -8,6 +8,7 @@
 # make format   tidy the code and the notebooks
 # make coverage how much of the core its own tests run; fails below 99 %
 # make test-newest, make test-oldest   the quick tests with the newest or oldest versions that pyproject.toml allows
+# make lock     requirements.lock anew, after constraints.txt or pyproject.toml has changed
 # make clean    remove build/ and caches (to set up anew, delete .venv as well)
 #
 # Each sets up .venv first, once. With another Python: make PYTHON=python3.12 test. With one process: make WORKERS=1 test
@@ -25,7 +26,7 @@ OFFLINE = HF_HUB_OFFLINE=1
 # A file, or a notebook, per process, each with one thread: threads of several processes would wait for each other.
 PARALLEL = OMP_NUM_THREADS=1 $(OFFLINE) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
-.PHONY: course check lint test fuzz lab editions backbone-base format coverage test-newest test-oldest clean
+.PHONY: course check lint test fuzz lab editions backbone-base format coverage test-newest test-oldest lock clean
 
 course: $(INSTALLED)
 	$(OFFLINE) $(BIN)/python -m apt_minimal.course.run
@@ -71,6 +72,11 @@ test-newest test-oldest: test-%:
 	build/$*/bin/python -m pip install $(if $(TORCH),torch==$(TORCH)) \
 		$(if $(filter oldest,$*),`TORCH=$(TORCH) build/$*/bin/python tests/oldest.py`) -e ".[lab,backbone,notebooks,test]"
 	$(subst $(BIN),build/$*/bin,$(PARALLEL)) -m "not slow" tests
+
+# With the hash of every file, for all systems, out of constraints.txt and pyproject.toml; needs uv.
+lock:
+	uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" \
+		-c constraints.txt pyproject.toml --all-extras --python-version 3.11 -o requirements.lock
 
 clean:
 	rm -rf build .coverage .pytest_cache .ruff_cache apt_minimal.egg-info

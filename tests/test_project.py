@@ -61,6 +61,15 @@ def test_constraints_pin_each_direct_dependency_within_its_range(requirement, pi
     assert version in requirement.specifier
 
 
+def test_the_lock_holds_the_same_versions_with_a_hash_of_every_file(pins):
+    text = (ROOT / "requirements.lock").read_text(encoding="ascii")
+    locked = re.findall(r"^(\S+)==(\S+).*\\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, flags=re.M)
+    assert len(locked) == len(re.findall("^[^ #]", text, flags=re.M)), "not everything has a hash"
+    versions = {canonicalize_name(name): version for name, version, _ in locked}
+    assert {name: versions.get(name) for name in pins} == pins, "run make lock"
+    assert "://" not in text
+
+
 # README and CI
 
 
