@@ -94,8 +94,8 @@ METHODS = {
         "APT, query gate", "#44AA99", "2", MEAN, {"beyond": "query_gate"}, attached_with(use_query_gates)
     ),
     "apt_log_gate": Method("APT, log gate", "#882255", "3", APT, {"beyond": "log_gate"}, attached_with(use_log_gates)),
-    # The token gates' W learns at a hundredth of the rate: a step at P's rate moves α from one end to the other.
-    "apt_slow_gate": Method("APT, slower gate", "#6699CC", "X", APT, {"gate_rate": 0.01}),
+    # The token gates' W learns at a tenth of the rate: a few steps at P's own can move α from one end to the other.
+    "apt_slow_gate": Method("APT, slower gate", "#6699CC", "X", APT, {"gate_rate": 0.1}),
     "apt_standardised": Method(
         "APT, standardised gate", "#AA4499", "4", APT, {"beyond": "standardised"}, training=standardised
     ),
@@ -104,7 +104,7 @@ METHODS = {
         "#DDCC77",
         "|",
         APT,
-        {"beyond": "standardised", "gate_rate": 0.01},
+        {"beyond": "standardised", "gate_rate": 0.1},
         training=standardised,
     ),
     "prefix_beside": Method(

@@ -67,6 +67,6 @@ def test_a_methods_own_rate_for_the_gates_and_the_precision_reach_training_and_l
     asked = spec("apt_slow_gate")
     assert asked.settings == method_named("apt_slow_gate", 4).settings
     found, _ = runs.run(asked, make_task("text"))
-    assert configs[0].gate_learning_rate == 0.01 * configs[0].learning_rate and found["precision"] == "float32"
+    assert configs[0].gate_learning_rate == 0.1 * configs[0].learning_rate and found["precision"] == "float32"
     runs.run(spec("apt"), make_task("text"))
     assert configs[1] == replace(configs[0], gate_learning_rate=None)
