@@ -16,15 +16,19 @@ from apt_minimal.hub import push_adapter
 from apt_minimal.optimizer import parameter_groups
 from apt_minimal.prefix import AdaptivePrefix, AptConfig
 from apt_minimal.record import record
+from apt_minimal.summary import summary
 from apt_minimal.versions import check_transformers, own_version
 
 if TYPE_CHECKING:  # for editors and type checkers, which can't see through __getattr__
+    from apt_minimal.checkpoints import AdapterCallback as AdapterCallback
+    from apt_minimal.checkpoints import load_checkpoint as load_checkpoint
     from apt_minimal.lab.data.tasks import load_task as load_task
 
 check_transformers()
 __version__ = own_version()
 
 __all__ = [
+    "AdapterCallback",
     "AdaptivePrefix",
     "AptConfig",
     "Encoder",
@@ -34,21 +38,31 @@ __all__ = [
     "detach",
     "is_attached",
     "load_adapter",
+    "load_checkpoint",
     "load_task",
     "parameter_groups",
     "prefixes",
     "push_adapter",
     "record",
     "save_adapter",
+    "summary",
     "switch_adapter",
     "without_prefix",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    # The core does without the lab's packages; load_task is the one name that needs them.
+    # Imported where they are asked for: these need transformers, or the lab's packages.
+    if name in ("AdapterCallback", "load_checkpoint"):
+        from apt_minimal import checkpoints
+
+        return getattr(checkpoints, name)
     if name == "load_task":
         from apt_minimal.lab.data.tasks import load_task
 
         return load_task
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

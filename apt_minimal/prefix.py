@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from apt_minimal.gates import GATE_INPUTS, LayerGate, TokenGate
 
-LONGEST = 2**20  # tokens of a prefix: beyond any use, and small enough to be made
+LONGEST = 2**40  # tokens of a prefix: beyond any use, and small enough to count with
 
 
 def _short(value: object) -> str:
@@ -49,7 +49,7 @@ class AptConfig:
         lengths = self.prefix_length if isinstance(self.prefix_length, tuple) else (self.prefix_length,)
         if not lengths or not all(type(length) is int and 0 <= length <= LONGEST for length in lengths):
             raise ValueError(
-                f"prefix_length is {_short(self.prefix_length)}; it must be an integer from 0 to {LONGEST}, "
+                f"prefix_length is {_short(self.prefix_length)}; it must be an integer from 0 to 2**40, "
                 "or a tuple of them"
             )
         for switch in ("token_gate", "layer_gate"):
@@ -108,6 +108,13 @@ class AdaptivePrefix(nn.Module):
         )
         self.layer_gate = LayerGate() if config.layer_gate else None
         self.dropout = config.prefix_dropout
+
+    def extra_repr(self) -> str:
+        """Lengths, gates and the number of parameters, for `print(model)`."""
+        gate = f"α of {self.token_gate.gate_input}" if self.token_gate is not None else "no α"
+        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        l, d = self.key.shape
+        return f"{l} tokens of width {d}, {gate}, {'λ' if self.layer_gate is not None else 'no λ'}, {trained:,} trained"
 
     def gates(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return α [b, l] and λ [] for one batch; a gate that is off is 1."""

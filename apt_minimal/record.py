@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from apt_minimal.attach import attached_encoder, entering, prefixes
+from apt_minimal.attach import attached_encoder, prefixes
+from apt_minimal.hooks import entering
 from apt_minimal.hosts import self_attentions
 
 

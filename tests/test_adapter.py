@@ -14,7 +14,7 @@ from transformers import BertForSequenceClassification, BertModel
 
 import apt_minimal
 from apt_minimal import AptConfig, attach, detach, load_adapter, prefixes, save_adapter
-from apt_minimal.adapter import fingerprint
+from apt_minimal.adapter_parts import fingerprint
 from apt_minimal.attach import is_attached
 
 FILES = ["README.md", "adapter.json", "adapter.safetensors"]

@@ -11,7 +11,7 @@ from transformers import BertForSequenceClassification, BertForTokenClassificati
 from transformers import RobertaForSequenceClassification as Roberta
 
 from apt_minimal import load_adapter, prefixes, save_adapter
-from apt_minimal.adapter import fingerprint
+from apt_minimal.adapter_parts import fingerprint
 
 JSON, TENSORS = "adapter.json", "adapter.safetensors"
 BERT = BertForSequenceClassification

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from apt_minimal.adapter import fingerprint
+from apt_minimal.adapter_parts import fingerprint
 from apt_minimal.lab.data.backbones import find_backbone
 from apt_minimal.lab.data.entities import entities
 from apt_minimal.lab.data.sources import real_source

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from apt_minimal.attach import Attachment, attach, attached_encoder, detach
+from apt_minimal.attach import attach, attached_encoder, detach
 from apt_minimal.attention import split_heads
+from apt_minimal.hooks import Attachment
 from apt_minimal.hosts import PrefixPair, key_size, self_attentions
 from apt_minimal.prefix import AptConfig
 

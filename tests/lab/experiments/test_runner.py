@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from made import made_row
 
-from apt_minimal.adapter import fingerprint
+from apt_minimal.adapter_parts import fingerprint
 from apt_minimal.lab.data.splits import apply_setting
 from apt_minimal.lab.experiments import run as runs
 from apt_minimal.lab.experiments import runner as experiments
