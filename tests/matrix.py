@@ -66,7 +66,7 @@ def head(name):
     def column(kind, method):
         inputs = padded()
         if name == "choice":
-            inputs = {key: x.unsqueeze(1).expand(-1, 2, -1) for key, x in inputs.items()}
+            inputs = {key: x.unsqueeze(1).repeat(1, 2, 1) for key, x in inputs.items()}
         learns(prepared(kind, method, getattr(transformers, f"AutoModelFor{HEADS[name]}")), inputs)
 
     return column
