@@ -123,29 +123,16 @@ def test_a_wrong_grid_is_refused_at_once_and_by_name(message, read):
         read(GRID.replace(*WRONG[message]))
 
 
+INNER = ["apt", "a", "crossed", "epochs", "searched", "seeds", "warmup"]
 VALUES = st.recursive(
     st.integers(-3, 20) | st.floats() | st.booleans() | st.sampled_from(["", "x", "full", "2-shot", "a/b", "majority"]),
-    lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["apt", "seeds", "x"]), inner, max_size=2)
-    ),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(INNER), inner, max_size=2),
     max_leaves=3,
 )
-KEYS = [
-    "backbone",
-    "seeds",
-    "settings",
-    "prefix_length",
-    "tasks",
-    "methods",
-    "train",
-    "search",
-    "full",
-    "few_shot",
-    "x",
-]
+KEYS = ["backbone", "seeds", "settings", "prefix_length", "tasks", *INNER, "methods", "train", "search", "full"]
 
 
-@given(key=st.sampled_from(KEYS), inner=st.sampled_from([None, "apt", "epochs", "seeds", "warmup", "a"]), value=VALUES)
+@given(key=st.sampled_from(KEYS), inner=st.sampled_from([None, *INNER]), value=VALUES)
 def test_whatever_a_grid_holds_is_taken_or_refused_with_its_file(key, inner, value):
     grid = tomllib.loads(GRID)
     if inner and isinstance(grid.get(key), dict):
