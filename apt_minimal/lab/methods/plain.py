@@ -1,5 +1,6 @@
 """A backbone with a fresh head, and how it is made ready for the methods that need no file of their own."""
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -75,10 +76,14 @@ def shifted(model: nn.Module, method) -> nn.Module:
     `detach` doesn't undo it, and an adapter doesn't hold it.
     """
 
-    def shift(embeddings, args, kwargs):
-        return args, kwargs | {"past_key_values_length": method.config.prefix_length}
+    embeddings = attached(model, method).base_model.embeddings
+    known = inspect.signature(embeddings.forward).parameters
+    (length,) = {"past_key_values_length", "cache_length"} & known.keys()  # the second from transformers 5.24 on
 
-    attached(model, method).base_model.embeddings.register_forward_pre_hook(shift, with_kwargs=True)
+    def shift(embeddings, args, kwargs):
+        return args, kwargs | {length: method.config.prefix_length}
+
+    embeddings.register_forward_pre_hook(shift, with_kwargs=True)
     return model
 
 
