@@ -11,7 +11,7 @@ _NAMES = (
     "attention masked_attention multi_head_attention telling_inputs look_back",
     "layer_norm embed layer pack position_ids",
     "prefix_attention prefix_mass undo_prefix can_a_prefix",
-    "token_gate masked_mean gate_prefix remove_tokens reads_padding",
+    "token_gate gate_prefix half_closed remove_tokens masked_mean reads_padding",
     "gated_prefix count_parameters unfold dead apt_attention",
     "relative_error match_tokens canonical recoverable",
     "equal_sizes widen_mask gate_input",

@@ -6,9 +6,17 @@ import torch
 import torch.nn.functional as F
 
 from apt_minimal.course.check import Exercise, draws
+from apt_minimal.course.lesson_04_half import check_half_closed  # exercise 4.3
 from apt_minimal.gates import first_token, mean_token
 
-__all__ = ["check_gate_prefix", "check_masked_mean", "check_reads_padding", "check_remove_tokens", "check_token_gate"]
+__all__ = [
+    "check_gate_prefix",
+    "check_half_closed",
+    "check_masked_mean",
+    "check_reads_padding",
+    "check_remove_tokens",
+    "check_token_gate",
+]
 
 FULL, RIGHT, LEFT, BOTH, ONE = [1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 1, 0], [0, 1, 0, 0]
 
@@ -63,7 +71,7 @@ check_token_gate = Exercise(
 
 
 def masked_mean(hidden_states, attention_mask):
-    """4.2: the mean over each example's real tokens, from [b, n, d] and [b, n] to [b, d]."""
+    """4.5: the mean over each example's real tokens, from [b, n, d] and [b, n] to [b, d]."""
     real = attention_mask.bool()
     total = hidden_states.masked_fill(~real.unsqueeze(-1), 0.0).sum(dim=1)  # [b, d]
     count = real.sum(dim=1, keepdim=True)  # [b, 1]
@@ -120,7 +128,7 @@ check_masked_mean = Exercise(
 
 
 def gate_prefix(prefix_key, prefix_value, alpha):
-    """4.3: the gated prefix of each example, two of [b, l, d], from two of [l, d] and α, [b, l]."""
+    """4.2: the gated prefix of each example, two of [b, l, d], from two of [l, d] and α, [b, l]."""
     gate = alpha.unsqueeze(-1)  # [b, l, 1]
     return gate * prefix_key, gate * prefix_value
 
@@ -241,7 +249,7 @@ check_remove_tokens = Exercise(
 
 
 def reads_padding(gate):
-    """4.5: whether padding moves a gate, which maps [b, n, 8] and a mask [b, n] or None to α, [b, l]."""
+    """4.6: whether padding moves a gate, which maps [b, n, 8] and a mask [b, n] or None to α, [b, l]."""
     generator = torch.Generator().manual_seed(0)
     sentence = torch.randn(1, 5, 8, generator=generator)
     alone = gate(sentence, None)

@@ -72,6 +72,29 @@ def reads_in_one_batch(gate):
     return not torch.allclose(gate(states, mask), gate(x.expand(6, -1, -1), None), rtol=0, atol=1e-5)
 
 
+def half(size, *prefix):
+    """A query of two numbers, of which words and prefix use one."""
+    column = torch.tensor(prefix)[:, None] * torch.tensor([[1.0, 0.0]])
+    return torch.tensor([size, 5.0]), torch.zeros(2, 2), column
+
+
+def many_words():
+    return [
+        torch.ones(3).double(),
+        torch.linspace(-1, 0.5, 27).reshape(9, 3).double(),
+        torch.tensor([[0.6] * 3, *[[-4.0] * 3] * 5]).double(),
+    ]
+
+
+WRONG_4_3 = {
+    "open alone": lambda: half(1.0, 0.1, -9.0, -9.0),
+    "one token": lambda: half(1.0, 1.0),
+    "a row as query": lambda: (torch.ones(1, 2), *half(1.0, 1.0, -3.0, -3.0)[1:]),
+    "whole numbers": lambda: tuple(x.long() for x in half(1.0, 1.0, -3.0, -3.0)),
+    "a stack": lambda: torch.ones(3, 2, 2),
+    "infinite": lambda: half(1.0, 1.0, -torch.inf, -3.0),
+    "no word": lambda: (torch.ones(1), torch.zeros(0, 1), torch.tensor([[1.0], [-3.0], [-3.0]])),
+}
 CHECKS = [
     (
         course.check_token_gate,
@@ -104,6 +127,7 @@ CHECKS = [
             "squeezed": both(lambda p, a: (a[..., None] * p).squeeze()),
         },
     ),
+    (course.check_half_closed, {"many words": many_words, "two sizes": lambda: half(2.0, 0.5, -3.0, -4.0)}, WRONG_4_3),
     (
         course.check_remove_tokens,
         {"loop": remove_by_loop, "torch, prefix last": remove_by_torch},
