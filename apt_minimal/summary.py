@@ -22,7 +22,7 @@ def summary(model: nn.Module) -> str:
         if prefix is None:
             lines.append(f"{number:>5}  {0:>6}  {'–':<12}  {'–':>7}  {0:>12,}")
             continue
-        gate = "–" if getattr(prefix, "token_gate", None) is None else prefix.token_gate.gate_input
+        gate = getattr(getattr(prefix, "token_gate", None), "gate_input", "–")
         scale = "–" if prefix.layer_gate is None else f"{prefix.layer_gate().item():.3f}"
         count = sum(parameter.numel() for parameter in prefix.parameters())
         lines.append(f"{number:>5}  {prefix.key.shape[0]:>6}  {gate:<12}  {scale:>7}  {count:>12,}")
