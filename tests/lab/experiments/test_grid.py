@@ -13,7 +13,7 @@ from apt_minimal.lab.experiments import grid as grids
 from apt_minimal.lab.experiments.grid import _spec, all_runs, at_edge, best_rate, methods_of, read_grid
 from apt_minimal.lab.experiments.recordings import RESULTS
 from apt_minimal.lab.experiments.results import read_results
-from apt_minimal.lab.methods import TRAINED
+from apt_minimal.lab.methods import TRAINED, color, label, marker, method_named
 
 GRID = """
 backbone = "b"
@@ -115,6 +115,59 @@ WRONG = {
     "the task is 'a.csv'": ("[tasks.a]", '[tasks."a.csv"]'),
     "a.train is 3; it must be a table": ("[tasks.a]", "[tasks.a]\ntrain = 3"),
 }
+
+
+CROSSED = """
+backbone = "b"
+seeds = [5, 6, 7]
+settings = ["full"]
+effects = false
+[train]
+max_steps = 20
+[search]
+seeds = [0]
+[methods]
+majority = []
+apt = { crossed = [5e-3, 1e-2] }
+"p_tuning_v2@4" = { crossed = [5e-3, 1e-2], seeds = 2 }
+lora = { searched = [1e-3, 1e-2], seeds = 1 }
+[tasks.a]
+"""
+
+
+def test_crossed_rates_are_methods_of_their_own_without_a_search(read):
+    runs, count = all_runs(read(CROSSED), [])
+    found = [(run.method, run.purpose, run.seed, run.learning_rate) for run in runs]
+    assert [one for one in found if one[1] == "search"] == [("lora", "search", 0, 1e-3), ("lora", "search", 0, 1e-2)]
+    final = [(method, seed) for method, purpose, seed, _ in found if purpose == "final"]
+    names = ["apt~0.005", "apt~0.01", "p_tuning_v2@4~0.005", "p_tuning_v2@4~0.01"]
+    assert final == [(name, seed) for seed in (5, 6, 7) for name in ["majority", *names][: 5 if seed < 7 else 3]]
+    assert all(rate == float(name.partition("~")[2]) for name, _, _, rate in found if "~" in name)
+    assert count == 2 + 3 + 2 * 3 + 2 * 2 + 1  # searches, majority, apt, p_tuning_v2@4, lora
+    assert runs[-1].settings == method_named("apt").settings and runs[-1].effects is False
+
+
+def test_a_crossed_rate_stands_in_a_methods_label_and_changes_nothing_else_of_it():
+    assert label("p_tuning_v2@4~0.005") == "P-tuning v2, 4 tokens, rate 0.005" and label("apt~0.01") == "APT, rate 0.01"
+    assert method_named("p_tuning_v2@4~0.005", 8) == method_named("p_tuning_v2@4", 8)
+    assert (color("apt@4~0.01"), marker("apt~0.01")) == (color("apt"), marker("apt"))
+
+
+@pytest.mark.parametrize(
+    "entry, message",
+    {
+        "{ crossed = [1e-2], searched = [1e-2] }": "it must be a list of learning rates, or a table",
+        "{ seeds = 2 }": "it must be a list of learning rates, or a table",
+        "{ crossed = [1e-2], seed = 2 }": "it must be a list of learning rates, or a table",
+        "{ crossed = [1e-2], seeds = 4 }": "seeds = 4; it must be a number of the grid's 3 seeds",
+        "{ crossed = [1e-2], seeds = 0 }": "seeds = 0; it must be a number",
+        "{ crossed = [] }": "apt is .*; it must be a list such as",
+        "{ crossed = [1e-2, 1e-2] }": "nothing in it twice",
+    }.items(),
+)
+def test_a_method_with_a_wrong_table_is_refused(entry, message, read):
+    with pytest.raises(ValueError, match=message):
+        read(CROSSED.replace("{ crossed = [5e-3, 1e-2] }", entry))
 
 
 @pytest.mark.parametrize("message", WRONG)
