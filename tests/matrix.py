@@ -3,11 +3,13 @@
 Each cell is a small program on a tiny random model that either agrees with what it should be, or says why not.
 """
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -183,19 +185,15 @@ def compiled(kind, method):
     assert torch.allclose(found.logits, model(**padded()).logits, atol=1e-5)
 
 
-def reloaded(kind, method):
-    """Saved here, loaded in another process: the same bits."""
-    folder = tempfile.mkdtemp()
+def saved(kind, method, folder):
+    """Save a model with its prefix, and what it says, for another process to find."""
     model = prepared(kind, method)
     save_adapter(model, folder) if method == "apt" else model.save_pretrained(folder)
     torch.save(model(**padded()).logits, Path(folder, "logits"))
-    here = str(Path(__file__).parent)
-    run = [sys.executable, "-W", "ignore", __file__, "--reload", kind, method, folder]
-    done = subprocess.run(run, env=os.environ | {"PYTHONPATH": os.pathsep.join([here, *sys.path])}, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()[-200:]
 
 
-def reload_here(kind, method, folder):
+def reloaded(kind, method, folder):
+    """What was saved, loaded in this process: the same bits."""
     if method == "apt":
         model = load_adapter(host(kind), folder)
     else:
@@ -205,8 +203,17 @@ def reload_here(kind, method, folder):
     assert torch.equal(model(**padded()).logits, torch.load(Path(folder, "logits")))
 
 
+def elsewhere(method, folder):
+    """The column "another process" for every host: all are saved here, and loaded in one other process."""
+    there = {kind: cell(partial(saved, folder=folder / kind), kind, method) for kind in HOSTS}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    command = [sys.executable, "-W", "ignore", __file__, "--reload", method, str(folder)]
+    found = json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    return {kind: found[kind] if word == "✓" else word for kind, word in there.items()}
+
+
 COLUMNS = {
-    "sequence": head("sequence"), "token": head("token"), "choice": head("choice"), "another process": reloaded,
+    "sequence": head("sequence"), "token": head("token"), "choice": head("choice"), 
     "checkpointing": checkpointing, "longest input": longest, "padding right": padding("right"),
     "padding left": padding("left"), "eager = sdpa": agreement, "attentions": attentions, "record": recorded,
     "off again": detached, "bf16": half, "one graph": compiled,
@@ -268,9 +275,11 @@ arguments on; the first forward pass raises an error where the prefix was not us
 
 
 def table(method):
-    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    with tempfile.TemporaryDirectory() as folder:
+        again = elsewhere(method, Path(folder))
+    lines = ["| | " + " | ".join([*COLUMNS, "another process"]) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
     for kind in HOSTS:
-        cells = [cell(column, kind, method) for column in COLUMNS.values()]
+        cells = [*(cell(column, kind, method) for column in COLUMNS.values()), again[kind]]
         print(method, kind, *cells, flush=True)
         lines.append(f"| {kind} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -293,4 +302,8 @@ def main():
 if __name__ == "__main__":
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
-    reload_here(*sys.argv[2:]) if sys.argv[1] == "--reload" else main()
+    if sys.argv[1] == "--reload":
+        method, folder = sys.argv[2], Path(sys.argv[3])
+        print(json.dumps({kind: cell(partial(reloaded, folder=folder / kind), kind, method) for kind in HOSTS}))
+    else:
+        main()
