@@ -27,8 +27,9 @@ _ROOMS = {
     "methods.query_gate": "QueryGate use_query_gates",
     "methods.upper": "CachedTask UpperLayers cache_below",
     "read.gates": "GateReading gated_norms plot_gates read_gates read_sentence",
-    "read.importance": "layer_effects removed scores_without token_effects",
+    "read.importance": "layer_effects scores_without token_effects",
     "read.rankings": "lengths_from rank_agreement",
+    "read.removal": "removed",
     "read.readings": "Readings",
     "experiments.grid": "methods_of",
     "experiments.intervals": "contrast_interval difference_interval score_interval",
@@ -39,7 +40,7 @@ _ROOMS = {
     "experiments.tables": "difference_table finished_table paper_scores run_table score_table search_table verdict",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
-__all__ = sorted(_HOMES)
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):

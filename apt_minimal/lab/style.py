@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 
-STYLE = {
+STYLE: dict = {
     "figure.dpi": 110,
     "font.size": 10,
     "axes.spines.top": False,

@@ -117,5 +117,5 @@ def hold_out(task: Task, seed: int) -> Task:
     return replace(task, train=drawn[tenth:], validation=drawn[:tenth], test=task.validation, source=where)
 
 
-def _labels(examples: list[Example]) -> set[int]:
+def _labels(examples: list[Example]) -> set[int | None]:
     return {example.label for example in examples}

@@ -28,9 +28,8 @@ def read_grid(file: str | Path) -> dict:
     """
     file = Path(file)
     try:
-        grid = {"prefix_length": 16, "full": {}, "few_shot": {}, "effects": True} | tomllib.loads(
-            file.read_text(encoding="utf-8")
-        )
+        grid: dict = {"prefix_length": 16, "full": {}, "few_shot": {}, "effects": True}
+        grid |= tomllib.loads(file.read_text(encoding="utf-8"))
         check_tables(grid)
         for task, setting in product(grid["tasks"], grid["settings"]):
             check_plan(plan := _plan(grid, task, setting))

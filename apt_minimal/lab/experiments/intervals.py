@@ -89,7 +89,7 @@ def contrast_interval(*terms: tuple[float, Counts]) -> Interval:
     return _interval(*summed)
 
 
-def _aligned(counts: Counts) -> list[np.ndarray]:
+def _aligned(counts: Mapping) -> list[np.ndarray]:
     arrays = [np.asarray(of_seed, dtype=float) for of_seed in counts.values()]
     if not arrays or len({len(array) for array in arrays}) > 1:
         raise ValueError(f"{len(arrays)} sets of {[len(array) for array in arrays]} examples; each needs the same ones")

@@ -64,8 +64,8 @@ def unrunnable(
 def _without_inputs(name: str, data_dir: str | None) -> Task:
     """A task that can be cut, but not trained on: nothing is encoded."""
     name, rows, where = load_reshaped(name, real_source(data_dir), data_dir)
-    examples = {split: [Example(row, [], row.get("label")) for row in rows[split]] for split in SPLITS}
-    return Task(name, rows["train"][0]["kind"], [], **examples, source=where, metric="")
+    train, validation, test = ([Example(row, [], row.get("label")) for row in rows[split]] for split in SPLITS)
+    return Task(name, rows["train"][0]["kind"], [], train, validation, test, source=where, metric="")
 
 
 def _check_same(task: Task, records: Sequence[RunRecord]) -> None:

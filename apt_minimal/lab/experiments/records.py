@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, cached_property
 from types import UnionType
 from typing import get_args, get_origin, get_type_hints
@@ -36,8 +36,8 @@ class RunSpec:
     effects: bool | None = None
 
     def to_json(self) -> dict:
-        """Give the fields that are not None, as they stand in a line."""
-        return _without_none(self)
+        """Give the fields that are filled, as they stand in a line."""
+        return _filled(self)
 
     @cached_property
     def key(self) -> str:
@@ -53,16 +53,16 @@ class RunSpec:
         return self.task, self.setting, self.method, self.purpose
 
     @property
-    def learning_rate(self) -> float | None:
-        """The highest learning rate; None for methods that train nothing."""
-        return None if self.train is None else self.train["learning_rate"]
+    def learning_rate(self) -> float:
+        """The highest learning rate; KeyError for a method that trains nothing."""
+        return (self.train or {})["learning_rate"]
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """What is recorded of a finished run: all that is needed to do it again, all that was found, and what it took.
 
-    What doesn't apply to a run is None.
+    What doesn't apply to a run is None, or empty.
 
     Attributes:
         spec: what was run.
@@ -87,21 +87,21 @@ class RunRecord:
     precision: str | None = None
     trained_parameters: int | None = None
     resumed: bool | None = None
-    history: dict | None = None
-    prefix_lengths: list[int] | None = None
-    gates: dict | None = None
-    effects: dict | None = None
-    beside: list[float] | None = None
+    history: dict = field(default_factory=dict)
+    prefix_lengths: list[int] = field(default_factory=list)
+    gates: dict = field(default_factory=dict)
+    effects: dict = field(default_factory=dict)
+    beside: list[float] = field(default_factory=list)
     peak_mib: int | None = None
-    device: str | None = None
-    versions: dict[str, str] | None = None
-    commit: str | None = None
-    predictions: str | None = None
+    device: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str = ""
+    predictions: str = ""
 
     def to_json(self) -> dict:
-        """Give the record as it stands in a line: its scores side by side with the rest, without what is None."""
-        kept = _without_none(self)
-        return {"run": kept.pop("spec").to_json(), **kept.pop("scores"), **kept}
+        """Give the record as it stands in a line: its scores side by side with the rest, without what is empty."""
+        kept = _filled(self)
+        return {"run": kept.pop("spec").to_json(), **kept.pop("scores", {}), **kept}
 
     @classmethod
     def from_json(cls, line: dict) -> "RunRecord":
@@ -134,9 +134,14 @@ class RunRecord:
         return self.scores[split][self.metric]
 
 
-def _without_none(record) -> dict:
-    named = {one.name: getattr(record, one.name) for one in fields(record)}
-    return {name: value for name, value in named.items() if value is not None}
+def _filled(record) -> dict:
+    """The fields that every record has, and those others that hold something; a number always is something."""
+    found = {}
+    for one in fields(record):
+        needed = one.default is MISSING and one.default_factory is MISSING
+        if needed or getattr(record, one.name) not in (None, "", [], {}):
+            found[one.name] = getattr(record, one.name)
+    return found
 
 
 def _check_kinds(record) -> None:

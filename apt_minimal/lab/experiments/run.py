@@ -8,6 +8,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -54,7 +55,7 @@ def run(spec: RunSpec, task: Task, device: str = "cpu", backbone=None, checkpoin
         splits = {selection_split(setting): splits[selection_split(setting)]}
     others = _other_states(setting, splits) if final else {}
     if spec.method in UNTRAINED:
-        found = {}
+        found: dict[str, Any] = {}
         predictions = {split: UNTRAINED[spec.method](task, examples) for split, examples in splits.items()}
         predictions |= {name: predictions[split] for name, (_, split) in others.items()}  # there is only one state
     else:
@@ -77,9 +78,9 @@ def _other_states(setting: str, splits: dict) -> dict[str, tuple[str, str]]:
 def _train_and_predict(spec, task, splits, others, device, backbone, checkpoint) -> tuple[dict, dict]:
     """Train and predict; what is found beside the scores, and the predictions by split and other state."""
     torch.manual_seed(spec.seed)
-    model = load_model(task, find_backbone(backbone or spec.backbone))
+    model: Any = load_model(task, find_backbone(backbone or spec.backbone))
     method = method_recorded(spec.method, spec.settings)
-    found = {"backbone_sha256": fingerprint(model)}
+    found: dict[str, Any] = {"backbone_sha256": fingerprint(model)}
     model = prepare(model, method).to(device)
     found["trained_parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
     config = train_config(spec.train, len(task.train))

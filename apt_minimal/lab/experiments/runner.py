@@ -146,7 +146,8 @@ def _start_worker(cores: int) -> None:
     # said once, before the first run
     warnings.filterwarnings("ignore", message=".*(no training row has the label|are training rows too|passed over)")
     # A worker whose parent was killed would go on beside the next start.
-    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+    if (parent := parent_process()) is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _show(bar: tqdm, records: list[RunRecord], possible: list[RunSpec], done: set[str], jobs: int) -> None:

@@ -5,6 +5,7 @@ Scores are in per cent, differences in points. Intervals hold for other seeds an
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 
@@ -147,11 +148,12 @@ def paper_scores(setting: str = "full", backbone: str = "BERT-base") -> pd.DataF
     figures = pd.read_csv(file)
     wanted = figures[(figures["setting"] == setting) & (figures["backbone"] == backbone)]
     if wanted.empty:
-        there_are = figures[["backbone", "setting"]].drop_duplicates().agg(", ".join, axis=1)
+        pairs = dict.fromkeys(zip(figures["backbone"], figures["setting"], strict=True))
+        there_are = [f"{name}, {given}" for name, given in pairs]
         raise ValueError(f"the paper has no figures for {backbone}, {setting}; it has them for {'; '.join(there_are)}")
     table = wanted.pivot(index="task", columns="method", values="score")
     order = [method for method in LABELS if method in table]
-    table = table.loc[wanted["task"].drop_duplicates(), order].rename(columns=LABELS).rename_axis(columns=None)
+    table = table.loc[list(dict.fromkeys(wanted["task"])), order].rename(columns=LABELS).rename_axis(columns=None)
     return table.assign(status=wanted.groupby("task")["status"].agg(lambda of: ", ".join(dict.fromkeys(of))))
 
 
@@ -174,7 +176,7 @@ def _row(recording: Recording, task: str, setting: str, method: str, rates: list
     records, planned = recording.of(task, setting, method), len(seeds_of(recording.grid, task, setting)[method])
     failed = [record for record in recording.records if record.failed]
     diverged = sum(record.spec.cell == (task, setting, method, "final") for record in failed)
-    row = {"seeds": f"{len(records)} of {planned}" + (f", {diverged} diverged" if diverged else "")}
+    row: dict[str, Any] = {"seeds": f"{len(records)} of {planned}" + (f", {diverged} diverged" if diverged else "")}
     if not records:
         return row | {"seeds": row["seeds"] + ": missing"}
     for split in ("dev", "dev_best", "test"):

@@ -168,10 +168,10 @@ def method_named(name: str, prefix_length: int = LENGTH) -> Method:
         raise ValueError(f"{name}: {base} has no prefix, so it has no lengths")
     if not all(length.isdecimal() for length in lengths.split("-")):
         raise ValueError(f'{name}: behind the "@" stand prefix lengths, one (apt@4) or one for each layer (apt@0-8-16)')
-    numbers = tuple(map(int, lengths.split("-")))
+    numbers = [int(length) for length in lengths.split("-")]
     if len(numbers) > 1 and method.one_length:
         raise ValueError(f"{name}: {base} takes one length for all layers")
-    config = replace(method.config, prefix_length=numbers if len(numbers) > 1 else numbers[0])
+    config = replace(method.config, prefix_length=tuple(numbers) if len(numbers) > 1 else numbers[0])
     return replace(method, config=config)
 
 
@@ -190,16 +190,18 @@ def prepare(model: nn.Module, method: str | Method) -> nn.Module:
         method: a name as in `method_named`, or a `Method` that trains something.
 
     Raises:
-        ValueError: no such method.
+        ValueError: no such method, or it trains nothing.
     """
     method = method_named(method) if isinstance(method, str) else method
+    if method.modify is None:
+        raise ValueError(f"{method.label} trains no model, so there is nothing to prepare")
     return method.modify(model, method)
 
 
 def _sized(method: Method, prefix_length: int) -> Method:
     """A method of the table, where the lengths are for l = 16, for another l."""
     config, options = method.config, dict(method.options)
-    if config:
+    if config and isinstance(config.prefix_length, int):
         config = replace(config, prefix_length=round(prefix_length * config.prefix_length / LENGTH))
     if rank := options.get("lora_rank"):
         options["lora_rank"] = max(1, round(prefix_length * rank / LENGTH))

@@ -13,6 +13,7 @@ in the upper layers only.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +85,7 @@ def attach_beside(
         raise ValueError(f"prefix_length is {prefix_length!r}; it must be an integer of at least 1")
     AptConfig(prefix_length, init_std=init_std, prefix_dropout=prefix_dropout)  # checks the others
     attach(model, AptConfig(prefix_length=0))
-    encoder = attached_encoder(model)
+    encoder: Any = attached_encoder(model)
     layers, attachment = self_attentions(encoder), encoder.apt_attachment
     if len(set(layers)) < len(layers):
         kind = encoder.config.model_type
@@ -125,12 +126,11 @@ class _BesidePair(PrefixPair):
         return key, value, mask
 
     def output(self, query: Tensor, attended: Tensor) -> Tensor:
-        return attended + self.value(query).to(attended.dtype)
+        beside: Any = self.value
+        return attended + beside(query).to(attended.dtype)
 
 
-def _hand_over_beside(
-    attachment: Attachment, i: int, layer: nn.Module, args: tuple, kwargs: dict
-) -> tuple[tuple, dict]:
+def _hand_over_beside(attachment: Attachment, i: int, layer: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Before a self-attention runs: hand over what is to be added to its output."""
     if not attachment.active:
         return args, kwargs

@@ -8,11 +8,14 @@ so that prefix token t counts α_t times in the softmax: α_t = 1 is the plain p
 if it had never been there. λ scales keys and values as it does in E3.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from apt_minimal.attach import attached_encoder, prefixes, replace_prefixes
+from apt_minimal.gates import TokenGate
 from apt_minimal.hosts import self_attentions
 from apt_minimal.prefix import AdaptivePrefix
 
@@ -28,9 +31,12 @@ class LogGatedPrefix(AdaptivePrefix):
         log_gate: the `TokenGate` or `QueryGate` whose W is meant.
     """
 
+    log_gate: TokenGate
+
     def __init__(self, prefix: AdaptivePrefix):
         nn.Module.__init__(self)  # nothing is drawn: all parts are the other's
         self.key, self.value, self.dropout = prefix.key, prefix.value, prefix.dropout
+        assert prefix.token_gate is not None  # checked by `use_log_gates`
         self.layer_gate, self.log_gate, self.token_gate = prefix.layer_gate, prefix.token_gate, None
         self.train(prefix.training)
 
@@ -71,7 +77,7 @@ def use_log_gates(model: nn.Module) -> nn.Module:
     """
     if any(prefix is not None and prefix.token_gate is None for prefix in prefixes(model)):
         raise ValueError("a prefix has no token gate (or a log gate already); attach with token_gate=True, once")
-    encoder = attached_encoder(model)
+    encoder: Any = attached_encoder(model)
     replace_prefixes(encoder, LogGatedPrefix)
     for layer in dict.fromkeys(self_attentions(encoder)):
         # After attach's hook, and removed with it by detach.

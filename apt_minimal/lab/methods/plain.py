@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -76,7 +77,8 @@ def shifted(model: nn.Module, method) -> nn.Module:
     `detach` doesn't undo it, and an adapter doesn't hold it.
     """
 
-    embeddings = attached(model, method).base_model.embeddings
+    backbone: Any = attached(model, method).base_model
+    embeddings = backbone.embeddings
     known = inspect.signature(embeddings.forward).parameters
     (length,) = {"past_key_values_length", "cache_length"} & known.keys()  # the second from transformers 5.24 on
 
@@ -92,7 +94,8 @@ def with_lora(model: nn.Module, method) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
     backbone, rank = model.base_model_prefix, method.options["lora_rank"]
-    names = {name.rpartition(".")[2] for name, _ in model.base_model.named_modules()}
+    base: Any = model.base_model
+    names = {name.rpartition(".")[2] for name, _ in base.named_modules()}
     targets = next(pair for pair in (["query", "value"], ["q", "v"], ["q_lin", "v_lin"]) if names.issuperset(pair))
     heads = [name for name, _ in model.named_children() if name not in (backbone, "dropout")]
     # α = 2 r and dropout 0.1 are the usual choices; peft freezes everything but its own weights and the head.

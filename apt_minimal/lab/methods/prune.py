@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ def use_prune_gates(model: nn.Module, start: float = 1.0) -> nn.Module:
         raise ValueError("this model has prune gates already")
     for prefix in filter(None, prefixes(model)):
         prefix.prune_gate = HardConcrete(len(prefix.key), start).to(prefix.key).train(prefix.training)
-    encoder = attached_encoder(model)
+    encoder: Any = attached_encoder(model)
     for layer in dict.fromkeys(self_attentions(encoder)):
         # After attach's own hook, which has handed the prefix over.
         hook = layer.register_forward_pre_hook(partial(_add_log_gate, prefixes(model)), with_kwargs=True)
@@ -84,7 +85,8 @@ def prune_gates(model: nn.Module) -> list[HardConcrete | None]:
 
 def penalty(model: nn.Module) -> Tensor:
     """The expected number of open gates, [], over all layers and tokens; raises as `prune_gates`."""
-    return sum(gate.open_probability().sum() for gate in prune_gates(model) if gate)
+    first, *others = (gate.open_probability().sum() for gate in prune_gates(model) if gate)
+    return sum(others, first)
 
 
 @contextmanager
@@ -127,7 +129,7 @@ def prune(model: nn.Module) -> nn.Module:
         and {name: w if "scale" in name else w[keep] for name, w in prefix.state_dict().items() if "prune" not in name}
         for prefix, keep in zip(prefixes(model), kept, strict=True)
     ]
-    encoder = attached_encoder(model)
+    encoder: Any = attached_encoder(model)
     config = encoder.apt_attachment.config
     plain = AdaptivePrefix(replace(config, prefix_length=1), hidden_size=1).state_dict().keys()
     if other := [name for weights in filter(None, survivors) for name in plain ^ weights.keys()]:
@@ -135,7 +137,7 @@ def prune(model: nn.Module) -> nn.Module:
     trained = [name for name, p in encoder.named_parameters() if p.requires_grad and ".prefix." not in name]
     attach(detach(model), replace(config, prefix_length=tuple(map(len, kept))))
     for prefix, weights in zip(prefixes(model), survivors, strict=True):
-        if prefix is not None:
+        if prefix is not None and weights is not None:
             prefix.load_state_dict(weights)
     for name in trained:  # an unfrozen pooler, say
         encoder.get_parameter(name).requires_grad_(True)

@@ -69,6 +69,7 @@ def use_query_gates(model: nn.Module) -> nn.Module:
                 'states, by gate_input "first_token" or "mean"'
             )
     for prefix in there:
+        assert prefix.token_gate is not None
         weight = prefix.token_gate.weight
         prefix.token_gate = QueryGate(*weight.shape).to(weight.device, weight.dtype).train(prefix.training)
         prefix.token_gate.weight = weight

@@ -74,6 +74,7 @@ def standardise_gates(model: nn.Module, task: Task, examples: Sequence[Example],
         raise ValueError(f"{len(examples)} examples were given; a standard deviation needs at least two")
     moments = _moments(model, task, examples, batch_size, [prefix.token_gate for prefix in there])
     for prefix, (mean, std) in zip(there, moments, strict=True):
+        assert prefix.token_gate is not None
         prefix.token_gate = StandardisedGate(prefix.token_gate, mean, std)
     return model
 

@@ -1,11 +1,12 @@
 """Predictions without a neural network and without pretraining: what every other score must be held against."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 from apt_minimal.lab.data.tasks import Example, Task
 
 
-def majority(task: Task, examples: list[Example]) -> list:
+def majority(task: Task, examples: Sequence[Example]) -> list:
     """Predict the training set's most frequent label for every example (kind "token": its most frequent tag)."""
     if task.kind == "token":
         counts = Counter(tag for example in task.train for tag in example.row["ner_tags"])
@@ -15,7 +16,7 @@ def majority(task: Task, examples: list[Example]) -> list:
     return [label] * len(examples)
 
 
-def bag_of_words(task: Task, examples: list[Example]) -> list:
+def bag_of_words(task: Task, examples: Sequence[Example]) -> list:
     """Predict from words alone, with no neural network and no pretraining.
 
     Kind "token": each word gets the tag it had most often in training, "O" if it was never seen. "sequence":
@@ -45,7 +46,7 @@ def _texts(row: dict) -> list[str]:
     return [" ".join([row["text"] or "", *("2:" + word for word in second.split())]) for second in seconds]
 
 
-def _most_frequent_tag(task: Task, examples: list[Example]) -> list:
+def _most_frequent_tag(task: Task, examples: Sequence[Example]) -> list:
     counts = defaultdict(Counter)
     for example in task.train:
         for word, tag in zip(example.row["tokens"], example.row["ner_tags"], strict=True):

@@ -14,12 +14,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from apt_minimal.attach import HOSTS, prefixes
+from apt_minimal.attach import is_attached, prefixes
+from apt_minimal.hosts import HOSTS
 from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.train.batches import evaluating, forward
 
@@ -38,12 +40,12 @@ class CachedTask(Task):
     def nbytes(self) -> int:
         """Memory of the states: tokens of all inputs · d · bytes of a number (BERT-base in fp32: 3 KiB a token)."""
         examples = [*self.train, *self.validation, *self.test]
-        return sum(states.nbytes for example in examples for states in example.states)
+        return sum(states.nbytes for example in examples for states in example.states or ())
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """`Task.collate`'s mask and labels, with hidden_states, [b, n, d] or [b, choices, n, d], and layer, []."""
         batch = super().collate(examples)
-        states = pad_sequence([states for example in examples for states in example.states], batch_first=True)
+        states = pad_sequence([states for example in examples for states in example.states or ()], batch_first=True)
         states = states.view(*batch["attention_mask"].shape, -1)
         kept = {name: batch[name] for name in ("attention_mask", "labels")}
         return kept | {"hidden_states": states, "layer": torch.tensor(self.layer)}
@@ -64,12 +66,12 @@ class UpperLayers(nn.Module):
         ValueError: no such layer, or something below it has a prefix or requires gradients.
     """
 
-    def __init__(self, model: nn.Module, layer: int):
+    def __init__(self, model: Any, layer: int):
         super().__init__()
         if getattr(model, "base_model", None) is model:
             raise TypeError(f"{type(model).__name__} has no head, so it has no logits")
         base = _checked(model, layer)
-        passed = {"embeddings": _PassOver()}
+        passed: dict[str, nn.Module] = {"embeddings": _PassOver()}
         if hasattr(base, "embeddings_project"):  # ELECTRA's, which lies below layer 0
             passed["embeddings_project"] = nn.Identity()
         upper = _exchanged(base, **passed, encoder=_exchanged(base.encoder, layer=base.encoder.layer[layer:]))
@@ -115,15 +117,15 @@ def cache_below(model: nn.Module, task: Task, layer: int, batch_size: int = 64) 
 @contextmanager
 def on_kept_states(model: nn.Module, task: Task, method=None) -> Iterator[tuple[UpperLayers, CachedTask]]:
     """An attached model from its lowest prefix on, and a task's states there; without a prefix, its head only."""
-    with_prefix = [layer for layer, prefix in enumerate(prefixes(model)) if prefix is not None]
-    layer = min(with_prefix, default=model.config.num_hidden_layers)
+    with_prefix = [prefix is not None for prefix in prefixes(model)]
+    layer = [*with_prefix, True].index(True)
     yield UpperLayers(model, layer), cache_below(model, task, layer)
 
 
 class _PassOver(nn.Module):
     """In the place of embeddings: what comes in as such goes on as it is."""
 
-    def forward(self, input_ids=None, inputs_embeds=None, **_) -> Tensor:
+    def forward(self, input_ids=None, inputs_embeds=None, **_):
         return inputs_embeds
 
 
@@ -134,16 +136,18 @@ def _exchanged(module: nn.Module, **children: nn.Module | None) -> nn.Module:
     return twin
 
 
-def _checked(model: nn.Module, layer: int) -> nn.Module:
+def _checked(model: nn.Module, layer: int) -> Any:
     """The backbone of a model, nothing of which trains below a layer; see `UpperLayers` for the errors."""
-    base, kind = getattr(model, "base_model", None), getattr(getattr(model, "config", None), "model_type", None)
-    if kind not in HOSTS or not hasattr(base, "encoder"):
+    base: Any = getattr(model, "base_model", None)
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    if kind not in HOSTS or not hasattr(getattr(base, "encoder", None), "layer"):
         raise TypeError(f"{type(model).__name__} cannot be cut; models of type {', '.join(HOSTS)} can")
     count = len(base.encoder.layer)
     if type(layer) is not int or not 0 <= layer <= count:
         raise ValueError(f"layer is {layer!r}; this model has layers 0 to {count - 1}, and {count} means its head only")
     below = base.encoder.layer[:layer]
-    if prefixed := [i for i, one in enumerate(below) if hasattr(one.attention.self, "prefix")]:
+    there = prefixes(model)[:layer] if is_attached(model) else []
+    if prefixed := [i for i, prefix in enumerate(there) if prefix is not None]:
         raise ValueError(f"layers {prefixed} below layer {layer} have prefixes, so what enters it changes in training")
     if trained := [name for part in (base.embeddings, below) for name, p in part.named_parameters() if p.requires_grad]:
         raise ValueError(f"{trained[0]} below layer {layer} requires gradients; call attach(model, ...) or freeze it")

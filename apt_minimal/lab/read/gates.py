@@ -5,6 +5,7 @@ Gates are read here as they are; what a prefix does to a layer's output and to t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,8 +85,9 @@ def read_sentence(
     """
     check_prefixes(model)
     batch = dict(tokenizer(text, text_pair, truncation=True, max_length=max_length, return_tensors="pt"))
+    backbone: Any = model.base_model
     with evaluating(model), record(model) as seen:
-        forward(model.base_model, batch, bf16=False)
+        forward(backbone, batch, bf16=False)
     return _reading(seen, batch["attention_mask"])
 
 
@@ -118,7 +120,8 @@ def plot_gates(reading: GateReading):
 
     from apt_minimal.lab.style import STYLE  # here, for runs read gates and draw nothing
 
-    with plt.rc_context(STYLE | {"axes.grid": False}):
+    style: dict = STYLE | {"axes.grid": False}
+    with plt.rc_context(style):
         figure, axes = plt.subplots(1, 2, figsize=(9, 2.9), sharey=True)
         panels = {
             "mean of α over inputs": (reading.mean, 0.0, 1.0),

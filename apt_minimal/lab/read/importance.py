@@ -5,8 +5,7 @@ softmax mass. Nor is that mass: slots whose values are zero, or like the rest, h
 is what changes when the prefix is truly removed, its keys gone from the softmax (as if their scores were −inf).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,49 +16,12 @@ from apt_minimal.attach import attached_encoder, prefixes
 from apt_minimal.hosts import self_attentions
 from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.read.gates import check_prefixes, stack_layers
+from apt_minimal.lab.read.removal import removed
 from apt_minimal.lab.train.batches import evaluating, forward, predict
 from apt_minimal.prefix import AdaptivePrefix
 
 # From a prefix, the parts of it that are to be removed one at a time, each as `removed` takes it.
 Parts = Callable[[AdaptivePrefix], list]
-
-
-@contextmanager
-def removed(prefix: AdaptivePrefix | None, tokens: Sequence[int] | None = None) -> Iterator[None]:
-    """Truly remove one layer's prefix, or some of its tokens, while the context is open.
-
-        with removed(prefixes(model)[3], tokens=[0, 5]):
-            model(**batch)
-
-    The prefix hands over only the tokens that are kept, and its host makes room for just these: in an attached model
-    and in our `Encoder` alike. The other tokens and their gates stay as they are. (`record` meanwhile tells α of all
-    tokens, and the mass of those that are left.)
-
-    Args:
-        prefix: one of `prefixes(model)`.
-        tokens: counted from 0; None: all.
-
-    Raises:
-        ValueError: no prefix, no such token, or (in the forward pass) tokens of this prefix are removed already.
-    """
-    if prefix is None:
-        raise ValueError("this layer has no prefix, so there is nothing to remove")
-    length = len(prefix.key)
-    gone = set(range(length) if tokens is None else tokens)
-    if not gone <= set(range(length)):
-        raise ValueError(f"tokens are {sorted(gone)}; this prefix has tokens 0 to {length - 1}")
-    kept = [token for token in range(length) if token not in gone]
-
-    def keep(prefix: AdaptivePrefix, args: tuple, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        if pair[0].shape[1] != length:  # the tokens' numbers would not mean what they say
-            raise ValueError("tokens of this prefix are removed already; name all of them in one removed(...)")
-        return pair[0][:, kept], pair[1][:, kept]
-
-    hook = prefix.register_forward_hook(keep)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def layer_effects(model: nn.Module, task: Task, examples: Sequence[Example], batch_size: int = 64) -> Tensor:
@@ -170,7 +132,7 @@ def _effects(model: nn.Module, task: Task, examples: Sequence[Example], batch_si
     with evaluating(model):
         for start in range(0, len(examples), batch_size):
             batch = task.collate(examples[start : start + batch_size])
-            real = batch["attention_mask"].flatten(0, -2).bool().to(model.device)
+            real = batch["attention_mask"].flatten(0, -2).bool().to(next(model.parameters()).device)
             attentions = zip(prefixes(model), _attentions(model, batch), strict=True)
             batches.append(
                 stack_layers([None if p is None else _changes(p, attend, real, parts) for p, attend in attentions])

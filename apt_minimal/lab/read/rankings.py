@@ -58,7 +58,7 @@ def rank_agreement(readings: Sequence[Sequence[float]], draws: int = 2000, seed:
         n_resamples=draws,
         alternative="greater",
         vectorized=False,
-        random_state=np.random.default_rng(seed),
+        random_state=np.random.default_rng(seed),  # pyright: ignore[reportCallIssue]  rng since scipy 1.15
     )
     return RankAgreement(found.statistic, float(np.quantile(found.null_distribution, 0.95)), float(found.pvalue))
 

@@ -1,6 +1,7 @@
 """What a run records about its prefix: its gates, their course over training, and its measured effects."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -52,7 +53,9 @@ class Readings:
             return {"beside": rounded(beside)}
         if not is_attached(self.model):
             return {}
-        found = {"prefix_lengths": [0 if prefix is None else len(prefix.key) for prefix in prefixes(self.model)]}
+        found: dict[str, Any] = {
+            "prefix_lengths": [0 if prefix is None else len(prefix.key) for prefix in prefixes(self.model)]
+        }
         if not self._has_prefix():
             return found
         gates = read_gates(self.model, self.task, self.examples)
@@ -63,7 +66,7 @@ class Readings:
             "mass": rounded(gates.mass.mean(dim=0).tolist()),
             "over_time": {name: [note[i] for note in notes] for i, name in enumerate(OVER_TIME)},
         }
-        if not self.effects:
+        if self.fresh is None:
             return found
         effects = {
             "fresh": self.fresh,
@@ -78,7 +81,7 @@ class Readings:
         return is_attached(self.model) and any(prefixes(self.model))
 
 
-def rounded(values, digits: int = 4):
+def rounded(values, digits: int = 4) -> Any:
     """Numbers in nested lists rounded; NaN becomes None, which JSON can say."""
     if isinstance(values, list):
         return [rounded(value, digits) for value in values]

@@ -136,7 +136,7 @@ def test_a_line_holds_what_is_needed_to_run_it_again(grid, start, tmp_path, back
         assert run.train["max_steps"] == {"search": 3, "final": 4}[run.purpose] == len(line.history["loss"])
         assert line.backbone_sha256 == fingerprint(load_model(task, backbone))
         assert line.trained_parameters == 5 * 32 + 5 + (run.method == "apt") * 3 * (3 * 16 * 32 + 1)
-        assert (line.gates is not None) == (run.method == "apt")
+        assert bool(line.gates) == (run.method == "apt")
 
 
 def test_a_line_run_again_from_itself_gives_itself(grid, start, tmp_path, backbone):

@@ -13,8 +13,9 @@ from apt_minimal import AptConfig, Encoder, attach, prefixes, record
 from apt_minimal.attention import prefix_attention, prepend_prefix, scaled_dot_product_attention, split_heads
 from apt_minimal.lab.methods import load_model
 from apt_minimal.lab.read.gates import gated_norms, read_gates
-from apt_minimal.lab.read.importance import layer_effects, removed, scores_without, token_effects
+from apt_minimal.lab.read.importance import layer_effects, scores_without, token_effects
 from apt_minimal.lab.read.rankings import lengths_from
+from apt_minimal.lab.read.removal import removed
 from apt_minimal.lab.train.batches import predict
 
 SEEDS = range(4)
