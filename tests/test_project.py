@@ -75,8 +75,8 @@ def test_the_lock_holds_the_same_versions_with_a_hash_of_every_file(pins):
 
 def test_readme_names_the_makefiles_commands_and_ci_runs_its_test_command():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.M))
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, flags=re.M))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.M))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, flags=re.M))
     assert {"course", "check", "test", "lab"} <= named <= targets
     ci = (ROOT / ".ci/run").read_text(encoding="utf-8")
     assert "make lint && make test" in ci
