@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -44,7 +45,8 @@ def peft_trainer(task: Task, to_longest: bool) -> Callable[[], object]:
     model = get_peft_model(
         load_model(task, embedded_backbone()), PrefixTuningConfig(task_type="TOKEN_CLS", num_virtual_tokens=16)
     )
-    padding = {"padding": "longest"} if to_longest else {"padding": "max_length", "max_length": 128}
+    padding: dict = {"padding": "longest"} if to_longest else {"padding": "max_length", "max_length": 128}
+    examples: Any = [dict(example.inputs[0]) for example in task.train]
     trainer = transformers.Trainer(
         model,
         transformers.TrainingArguments(
@@ -60,7 +62,7 @@ def peft_trainer(task: Task, to_longest: bool) -> Callable[[], object]:
             dataloader_pin_memory=False,
         ),
         transformers.DataCollatorForTokenClassification(tokenizer, **padding),
-        [dict(example.inputs[0]) for example in task.train],
+        examples,
     )
     return trainer.train
 
