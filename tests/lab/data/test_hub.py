@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import datasets
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from standin import hub
+from transformers import AutoTokenizer, BertConfig, BertModel
 
+from apt_minimal.course.run import run_notebook
 from apt_minimal.lab.data.hub import HUB, ONTONOTES5_TAGS, load_hub_rows
 from apt_minimal.lab.data.shapes import ENTITY_TYPES, LABELS, reshape
 from apt_minimal.lab.data.sources import load_rows
@@ -280,6 +283,22 @@ def test_ontonotes_tags_spell_the_example_of_the_data_sets_card():
     tags = " ".join(ONTONOTES5_TAGS[number] for number in [4, 5, 0, 11, 12, 12, 12, 12, 0, 7])
     # Phil Rosen … Fleet & Leasing Management Inc. … Boston
     assert tags == "B-PERSON I-PERSON O B-ORG I-ORG I-ORG I-ORG I-ORG O B-GPE"
+
+
+def test_lesson_00_runs_on_the_hubs_benchmark_with_another_backbone(tmp_path, monkeypatch, minilm):
+    AutoTokenizer.from_pretrained(minilm).save_pretrained(tmp_path / "bert")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(**sizes)).save_pretrained(tmp_path / "bert")
+    write_all(tmp_path)
+    (lesson,) = (Path(__file__).parents[3] / "notebooks").glob("00_*.ipynb")
+    with hub(tmp_path) as (endpoint, _):
+        places = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+        chosen = {"BACKBONE": str(tmp_path / "bert"), "SOURCE": "hub", "STEPS": "10", "DEVICE": "cpu"}
+        for name, value in (places | {f"APT_{name}": value for name, value in chosen.items()}).items():
+            monkeypatch.setenv(name, value)
+        assert run_notebook(lesson, tmp_path) is None
+    shown = (tmp_path / lesson.name).read_text(encoding="utf-8")
+    assert "hub, DFKI-SLT/conll04" in shown and "2 sentences to learn from" in shown
 
 
 def test_every_known_task_is_on_the_hub():
