@@ -62,8 +62,9 @@ format: $(INSTALLED)
 	$(BIN)/python -m ruff format
 	$(BIN)/python -m ruff check
 
+CORE_TESTS = $(filter-out %_package.py %_project.py %_teaching.py,$(wildcard tests/test_*.py)) tests/lab/methods
 coverage: $(INSTALLED)
-	$(OFFLINE) $(BIN)/python -m coverage run -m pytest -q -m "not slow" --ignore=tests/lab --ignore=tests/course tests
+	$(OFFLINE) $(BIN)/python -m coverage run -m pytest -q -m "not slow" $(CORE_TESTS)
 	$(BIN)/python -m coverage report
 
 # TORCH fixes torch's version, for a CPU-only one, say: make TORCH=2.13.0 test-newest

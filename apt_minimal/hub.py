@@ -36,7 +36,9 @@ def model_card(description: dict[str, Any], task: str | None = None, scores: dic
     gates = [name for name in ("token_gate", "layer_gate") if config[name]]
     length = config["prefix_length"]
     tokens = (
-        f"{length} prefix tokens per layer" if isinstance(length, int) else f"prefix tokens per layer: {list(length)}"
+        f"{length} prefix tokens per layer"
+        if isinstance(length, int)
+        else f"prefix tokens per layer: {', '.join(map(str, length))}"
     )
     lines = [f"- {tokens}; gates: {', '.join(gates) or 'none (P-tuning v2)'}"]
     lines += [f"- task: {task}"] if task else []
@@ -70,7 +72,7 @@ def adapter_folder(folder: str | Path) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise FileNotFoundError(
-            f"there is no folder {folder}, and the hub gave no adapter {folder} ({reason})"
+            f"there is no folder {folder}, nor did the hub give such an adapter ({reason})"
         ) from None
 
 
