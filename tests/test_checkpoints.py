@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
 from transformers import BertForSequenceClassification
 
 import apt_minimal
