@@ -24,6 +24,11 @@ def _short(value: object) -> str:
 class AptConfig:
     """What an adaptive prefix is made of. With both gates off it is P-tuning v2's (without its shift of positions).
 
+        >>> AptConfig(prefix_length=16, gate_input="mean").lengths(3)
+        (16, 16, 16)
+        >>> AptConfig(prefix_length=(0, 8, 16), token_gate=False).lengths(3)
+        (0, 8, 16)
+
     Args:
         prefix_length: l for every layer, or a tuple with one length per layer (0 = no prefix there).
         token_gate: whether each prefix token is scaled by α (E2).
@@ -78,6 +83,11 @@ class AdaptivePrefix(nn.Module):
     """E3, the gated prefix of one layer: P̂ = λ · α ⊙ P, for keys and values alike (Zhang et al. 2023; recalled).
 
     P is drawn from N(0, init_std²), as in P-tuning v2. α multiplies whole prefix tokens, all heads alike.
+
+        >>> prefix = AdaptivePrefix(AptConfig(prefix_length=4), hidden_size=32)
+        >>> key, value = prefix(torch.randn(2, 9, 32))  # the states that enter the layer, [b, n, d]
+        >>> key.shape  # [b, l, d]
+        torch.Size([2, 4, 32])
 
     Args:
         config: lengths, gates, initialisation and dropout.
