@@ -65,7 +65,8 @@ class Task:
         """Pad examples to the longest and stack them, ready for a transformers model.
 
         Returns:
-            input_ids, attention_mask and token_type_ids: [b, n], or [b, choices, n] for kind "choice".
+            input_ids, attention_mask and, where the tokenizer gives them, token_type_ids: [b, n], or
+            [b, choices, n] for kind "choice".
             labels: [b], or [b, n] for kind "token" (on each word's first sub-token, -100 elsewhere).
         """
         inputs = [one for example in examples for one in example.inputs]
@@ -75,11 +76,8 @@ class Task:
             rows = torch.tensor([one[key] + [filler] * (n - len(one[key])) for one in inputs])
             return rows.view(len(examples), -1, n) if self.kind == "choice" else rows
 
-        batch = {
-            "input_ids": padded("input_ids", self.pad_token_id),
-            "attention_mask": padded("attention_mask", 0),
-            "token_type_ids": padded("token_type_ids", 0),
-        }
+        fillers = {"input_ids": self.pad_token_id, "attention_mask": 0, "token_type_ids": 0}
+        batch = {key: padded(key, filler) for key, filler in fillers.items() if key in inputs[0]}
         if self.kind == "token":
             return batch | {"labels": padded("labels", IGNORE)}
         return batch | {"labels": torch.tensor([example.label for example in examples])}
@@ -172,7 +170,9 @@ def load_reshaped(name: str, source: str, data_dir: str | Path | None) -> tuple[
 
 def _encode(rows: list[Row], kind: str, labels: list[str], tokenizer, max_length: int) -> list[Example]:
     """Rows of one split as examples."""
-    limits = {"truncation": True, "max_length": max_length, "return_token_type_ids": True}
+    # A RoBERTa or an MPNet knows no token types; its tokenizer says so.
+    types = "token_type_ids" in tokenizer.model_input_names
+    limits = {"truncation": True, "max_length": max_length, "return_token_type_ids": types}
     ids = {label: id for id, label in enumerate(labels)}
     examples = []
     for row in rows:

@@ -89,6 +89,11 @@ def shifted(model: nn.Module, method) -> nn.Module:
     return model
 
 
+# Names of the projections to queries and values, host by host; where one projection makes all three, it is that one.
+QUERIES_AND_VALUES = [["query", "value"], ["q", "v"], ["q_lin", "v_lin"], ["query_proj", "value_proj"]]
+QUERIES_AND_VALUES += [["q_proj", "v_proj"], ["Wqkv"], ["in_proj"]]
+
+
 def with_lora(model: nn.Module, method) -> nn.Module:
     """LoRA on queries and values, of rank `method.options["lora_rank"]`."""
     from peft import LoraConfig, get_peft_model
@@ -96,7 +101,9 @@ def with_lora(model: nn.Module, method) -> nn.Module:
     backbone, rank = model.base_model_prefix, method.options["lora_rank"]
     base: Any = model.base_model
     names = {name.rpartition(".")[2] for name, _ in base.named_modules()}
-    targets = next(pair for pair in (["query", "value"], ["q", "v"], ["q_lin", "v_lin"]) if names.issuperset(pair))
+    targets = next((pair for pair in QUERIES_AND_VALUES if names.issuperset(pair)), None)
+    if targets is None:
+        raise ValueError(f"LoRA knows no queries and values in a {type(model).__name__}; add their names")
     heads = [name for name, _ in model.named_children() if name not in (backbone, "dropout")]
     # α = 2 r and dropout 0.1 are the usual choices; peft freezes everything but its own weights and the head.
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.1, target_modules=targets, modules_to_save=heads)

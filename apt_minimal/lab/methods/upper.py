@@ -141,7 +141,9 @@ def _checked(model: nn.Module, layer: int) -> Any:
     base: Any = getattr(model, "base_model", None)
     kind = getattr(getattr(model, "config", None), "model_type", None)
     if kind not in HOSTS or not hasattr(getattr(base, "encoder", None), "layer"):
-        raise TypeError(f"{type(model).__name__} cannot be cut; models of type {', '.join(HOSTS)} can")
+        raise TypeError(f"{type(model).__name__} cannot be cut: only hosts whose layers are a list, encoder.layer, can")
+    if getattr(base.encoder, "conv", None) is not None:
+        raise TypeError(f"{type(model).__name__} cannot be cut: its first layer has a convolution beside it")
     count = len(base.encoder.layer)
     if type(layer) is not int or not 0 <= layer <= count:
         raise ValueError(f"layer is {layer!r}; this model has layers 0 to {count - 1}, and {count} means its head only")
