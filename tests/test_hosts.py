@@ -1,5 +1,7 @@
 """Every kind of host: the prefix is used, padding has no part in it, both attentions agree, and it comes out again."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, EsmConfig, EsmModel
@@ -160,3 +162,12 @@ def test_an_attention_implementation_that_takes_no_prefix_is_refused():
     model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ValueError, match='flash_attention_2.*set_attn_implementation\\("sdpa"\\)'):
         attach(model, CONFIG)
+
+
+def test_the_page_of_hosts_has_a_row_for_every_kind_and_no_error_in_ours():
+    page = (Path(__file__).parents[1] / "docs" / "hosts.md").read_text(encoding="utf-8")
+    ours = page[: page.index("## peft")]
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in ours.splitlines() if line.startswith("| ")}
+    rows.pop("", None)
+    assert rows.keys() == HOSTS.keys()
+    assert {cell.strip() for row in rows.values() for cell in row} == {"✓", "–"}
