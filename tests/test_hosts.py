@@ -94,6 +94,8 @@ def test_padding_changes_nothing(kind, side):
 
 @pytest.mark.parametrize("kind", [kind for kind, entry in HOSTS.items() if not entry.written_out])
 def test_eager_and_sdpa_agree_and_eager_tells_its_weights(kind):
+    if not host(kind, AutoModel)._supports_sdpa:
+        pytest.skip("this version of transformers has no sdpa for it")
     results, inputs = {}, padded()
     real = inputs["attention_mask"].bool()
     for implementation in ("eager", "sdpa"):
