@@ -117,9 +117,7 @@ def test_an_adapter_is_pushed_with_its_card_and_nothing_else(hub, tmp_path):
 
 
 def test_offline_a_name_that_is_not_in_the_cache_is_one_clear_error():
-    with pytest.raises(
-        FileNotFoundError, match="there is no folder me/unknown, and the hub gave no adapter me/unknown"
-    ):
+    with pytest.raises(FileNotFoundError, match="there is no folder me/unknown, nor did the hub give such an adapter"):
         load_adapter(host("bert"), "me/unknown")
 
 
@@ -127,6 +125,6 @@ def test_the_card_says_what_on_which_backbone_and_how_to_load_it():
     config = {"prefix_length": (4, 0), "token_gate": True, "layer_gate": False}
     backbone = {"name": "bert-base", "architecture": "BertModel", "hidden_size": 32, "num_hidden_layers": 2}
     card = model_card({"config": config, "backbone": backbone, "labels": []}, "conll2004", {"f1": 0.71234})
-    for words in ("base_model: bert-base", "per layer: [4, 0]; gates: token_gate", "task: conll2004", "f1: 0.7123"):
+    for words in ("base_model: bert-base", "per layer: 4, 0; gates: token_gate", "task: conll2004", "f1: 0.7123"):
         assert words in card
     assert 'BertModel.from_pretrained("bert-base")' in card

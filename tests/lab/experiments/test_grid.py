@@ -137,7 +137,7 @@ lora = { searched = [1e-3, 1e-2], seeds = 1 }
 
 def test_crossed_rates_are_methods_of_their_own_without_a_search(read):
     runs, count = all_runs(read(CROSSED), [])
-    found = [(run.method, run.purpose, run.seed, run.learning_rate) for run in runs]
+    found = [(run.method, run.purpose, run.seed, run.train and run.learning_rate) for run in runs]
     assert [one for one in found if one[1] == "search"] == [("lora", "search", 0, 1e-3), ("lora", "search", 0, 1e-2)]
     final = [(method, seed) for method, purpose, seed, _ in found if purpose == "final"]
     names = ["apt~0.005", "apt~0.01", "p_tuning_v2@4~0.005", "p_tuning_v2@4~0.01"]
