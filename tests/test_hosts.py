@@ -7,7 +7,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, EsmConfig, EsmModel
 
 from apt_minimal import AptConfig, attach, detach, prefixes, record, without_prefix
-from apt_minimal.hosts import HOSTS, Host
+from apt_minimal.attach import attached_encoder
+from apt_minimal.hosts import HOSTS, Host, self_attentions
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
 SIZES |= {"max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -173,3 +174,35 @@ def test_the_page_of_hosts_has_a_row_for_every_kind_and_no_error_in_ours():
     rows.pop("", None)
     assert rows.keys() == HOSTS.keys()
     assert {cell.strip() for row in rows.values() for cell in row} == {"✓", "–"}
+
+
+@pytest.mark.parametrize("kind", HOSTS)
+def test_the_first_layer_meets_e4_with_an_attention_to_the_prefix_written_here(kind):
+    """(1 − m) Attn(q; K, V) + m Attn(q; P_k, P_v), the last from the queries alone, at the host's own scale."""
+    plain = {"talking_head": False} if kind == "deberta" else {}  # mixed heads are no interpolation
+    model, inputs = attach(host(kind, AutoModel, **plain), CONFIG), padded()
+    caught = []
+
+    def catch(layer, args, kwargs):
+        if kwargs["prefix"].layer == 0:
+            kwargs["prefix"].output = lambda query, attended: caught.append((query, attended)) or attended
+
+    self_attentions(attached_encoder(model))[0].register_forward_pre_hook(catch, with_kwargs=True)
+    with record(model) as seen:
+        model(**inputs)
+    prefix = prefixes(model)[0]
+    gate = prefix.layer_gate() * seen.alpha[0].unsqueeze(-1)
+    gated_key, gated_value = gate * prefix.key, gate * prefix.value
+    gone = prefix.register_forward_hook(lambda prefix, args, pair: (pair[0][:, :0], pair[1][:, :0]))
+    model(**inputs)
+    gone.remove()
+    (query, whole), (_, without) = caught  # [b, h, n, d_h], [b, n, h, d_h]
+    b, h, n, d_h = query.shape
+    key, value = (x.reshape(b, 5, -1, d_h).transpose(1, 2) for x in (gated_key, gated_value))
+    key, value = (x.repeat_interleave(h // x.shape[1], dim=1) for x in (key, value))
+    scale = 3**-0.5 if kind in ("deberta", "deberta-v2") else 1.0  # two kinds of relative terms beside the content
+    on_prefix = (query @ key.mT / d_h**0.5 * scale).softmax(dim=-1) @ value
+    m = seen.mass[0].transpose(1, 2).unsqueeze(-1)
+    expected = (1 - m) * without + m * on_prefix.transpose(1, 2)
+    real = inputs["attention_mask"].bool()
+    assert torch.allclose(whole[real], expected[real], atol=1e-6) and m[real].min() > 0
