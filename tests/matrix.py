@@ -212,6 +212,31 @@ def elsewhere(method, folder):
     return {kind: found[kind] if word == "✓" else word for kind, word in there.items()}
 
 
+def two_processes(method, folder):
+    """The column "two processes": torchrun's two have the gradients of one process on the whole batch."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [__file__, "--parallel", method, str(folder)]
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    return json.loads(Path(folder, "parallel").read_text())
+
+
+def parallel(kind, method):
+    """One half of the batch here, the other half in the other process."""
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    inputs = {name: torch.cat([x, x])[:4] for name, x in padded().items()}
+    labels = torch.tensor([0, 1, 1, 0])
+    half = slice(2 * distributed.get_rank(), 2 * distributed.get_rank() + 2)
+    alone, model = prepared(kind, method), prepared(kind, method)
+    both = DistributedDataParallel(model)
+    both(**{name: x[half] for name, x in inputs.items()}, labels=labels[half]).loss.backward()
+    alone(**inputs, labels=labels).loss.backward()
+    pairs = zip(trained(model), trained(alone), strict=True)
+    assert trained(model) and all(torch.allclose(a.grad, b.grad, atol=1e-9) for a, b in pairs)
+
+
 COLUMNS = {
     "sequence": head("sequence"), "token": head("token"), "choice": head("choice"), 
     "checkpointing": checkpointing, "longest input": longest, "padding right": padding("right"),
@@ -256,6 +281,7 @@ Which encoders take prefixes, and what works in each. This page is written by `p
 - **Hosts that normalise before the attention** (ModernBERT, EuroBERT, XLM-R-XL, RoBERTa-PreLayerNorm): the gates
   read what the attention reads, the normalised states.
 - **With padding on the left** give `position_ids`, as for the plain model; RoBERTa's family counts them itself.
+- "two processes" is `DistributedDataParallel` under torchrun: the gradients of one process on the whole batch.
 - "checkpointing" is both kinds of gradient checkpointing, switched on before and after `attach`.
 - A model of another kind is refused with an error that lists these. To add one:
 
@@ -276,10 +302,11 @@ arguments on; the first forward pass raises an error where the prefix was not us
 
 def table(method):
     with tempfile.TemporaryDirectory() as folder:
-        again = elsewhere(method, Path(folder))
-    lines = ["| | " + " | ".join([*COLUMNS, "another process"]) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
+        again, together = elsewhere(method, Path(folder)), two_processes(method, folder)
+    names = [*COLUMNS, "another process", "two processes"]
+    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for kind in HOSTS:
-        cells = [*(cell(column, kind, method) for column in COLUMNS.values()), again[kind]]
+        cells = [*(cell(column, kind, method) for column in COLUMNS.values()), again[kind], together[kind]]
         print(method, kind, *cells, flush=True)
         lines.append(f"| {kind} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -305,5 +332,10 @@ if __name__ == "__main__":
     if sys.argv[1] == "--reload":
         method, folder = sys.argv[2], Path(sys.argv[3])
         print(json.dumps({kind: cell(partial(reloaded, folder=folder / kind), kind, method) for kind in HOSTS}))
+    elif sys.argv[1] == "--parallel":
+        torch.distributed.init_process_group("gloo")
+        found = {kind: cell(parallel, kind, sys.argv[2]) for kind in HOSTS}
+        if torch.distributed.get_rank() == 0:
+            Path(sys.argv[3], "parallel").write_text(json.dumps(found))
     else:
         main()
