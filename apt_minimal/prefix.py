@@ -62,8 +62,8 @@ class AptConfig:
                 raise ValueError(f"{switch} is {_short(getattr(self, switch))}; it must be True or False")
         if self.gate_input not in GATE_INPUTS:
             raise ValueError(f"gate_input is {_short(self.gate_input)}; it must be one of {', '.join(GATE_INPUTS)}")
-        if not (type(self.init_std) in (int, float) and 0 <= self.init_std < 1e30):
-            raise ValueError(f"init_std is {_short(self.init_std)}; it must be a finite number of at least 0")
+        if not (type(self.init_std) in (int, float) and 0 <= self.init_std <= 1e6):
+            raise ValueError(f"init_std is {_short(self.init_std)}; it must be a finite number from 0 to a million")
         if not (type(self.prefix_dropout) in (int, float) and 0 <= self.prefix_dropout < 1):
             raise ValueError(f"prefix_dropout is {_short(self.prefix_dropout)}; it must be in [0, 1)")
 
