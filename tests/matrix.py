@@ -16,6 +16,7 @@ import torch
 import transformers
 from test_hosts import CONFIG, HOSTS, host, padded
 from torch import nn
+from two_processes import torchrun
 
 from apt_minimal import attach, detach, load_adapter, record, save_adapter
 
@@ -214,10 +215,7 @@ def elsewhere(method, folder):
 
 def two_processes(method, folder):
     """The column "two processes": torchrun's two have the gradients of one process on the whole batch."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [__file__, "--parallel", method, str(folder)]
-    subprocess.run(command, env=environment, capture_output=True, check=True)
+    torchrun(__file__, "--parallel", method, folder)
     return json.loads(Path(folder, "parallel").read_text())
 
 

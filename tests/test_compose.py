@@ -13,6 +13,7 @@ import torch
 from test_hosts import CONFIG, host, padded
 from torch import nn
 from transformers import AutoModel, AutoModelForSequenceClassification, BertForSequenceClassification
+from two_processes import torchrun
 
 from apt_minimal import (
     AdapterCallback,
@@ -208,11 +209,7 @@ if dist.get_rank() == 0:
 @pytest.mark.skipif(sys.platform != "linux", reason="two processes over gloo")
 def test_two_processes_have_the_gradients_of_one_on_the_whole_batch(tmp_path):
     (tmp_path / "run.py").write_text(PARALLEL)
-    tests = os.path.dirname(__file__)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run(
-        [*command, str(tmp_path / "run.py"), tests, str(tmp_path)], check=True, capture_output=True, timeout=300
-    )
+    torchrun(tmp_path / "run.py", os.path.dirname(__file__), tmp_path)
     torch.manual_seed(0)
     model = attach(host("bert"), CONFIG)
     inputs = {name: torch.cat([x, x])[:4] for name, x in padded().items()}
