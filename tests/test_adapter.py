@@ -81,7 +81,7 @@ def test_another_process_gives_the_same_bits(tiny, right_padded, tmp_path):
         env=os.environ | {"PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])},
         check=True,
     )
-    there = {case: torch.load(tmp_path / f"{case}.logits") for case in CASES}
+    there = {case: torch.load(tmp_path / f"{case}.logits", weights_only=True) for case in CASES}
     assert {case: torch.equal(there[case], here[case]) for case in CASES} == dict.fromkeys(CASES, True)
 
 

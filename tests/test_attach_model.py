@@ -204,14 +204,6 @@ def test_a_deep_copy_is_independent(attached, right_padded):
     assert torch.equal(twin(**right_padded).last_hidden_state, model(**right_padded).last_hidden_state)
 
 
-def test_torch_save_and_load(attached, right_padded, tmp_path):
-    model = attached()
-    torch.save(model, tmp_path / "model.pt")
-    again = torch.load(tmp_path / "model.pt", weights_only=False)
-    assert torch.equal(again(**right_padded).last_hidden_state, model(**right_padded).last_hidden_state)
-    assert torch.equal(detach(again)(**right_padded).last_hidden_state, detach(model)(**right_padded).last_hidden_state)
-
-
 def test_a_head_with_another_backbone_name(attached, right_padded):
     model = attached(RobertaForTokenClassification, config_class=RobertaConfig, type_vocab_size=2, num_labels=5)
     assert model(**right_padded).logits.shape == (3, 9, 5)
