@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from apt_minimal.lab.experiments.intervals import contrast_interval, difference_interval, score_interval
+from apt_minimal.lab.experiments.intervals import (
+    average_interval,
+    contrast_interval,
+    difference_interval,
+    holm,
+    score_interval,
+    seeds_interval,
+)
 
 RNG = np.random.default_rng
 
@@ -146,3 +153,59 @@ def test_a_contrast_of_accuracies_is_the_score_of_contrasted_examples():
 def test_a_contrast_uses_the_seeds_that_all_have():
     one, two, three = ({seed: [[seed, 1], [0, 1]] for seed in seeds} for seeds in ((1, 2, 3), (2, 3, 4), (3, 2)))
     assert contrast_interval((1, one), (1, two), (1, three)).mean == pytest.approx(3 * (1.0 + 1.5) / 2)
+
+
+# Averages over tasks
+
+
+def test_an_average_over_one_task_is_that_task():
+    one, two = (accuracy(draws(RNG(seed), 4, 60, 0.2, 0.05)) for seed in (1, 2))
+    assert astuple(average_interval([(1, one), (-1, two)])) == astuple(difference_interval(one, two))
+
+
+def test_in_an_average_seeds_are_crossed_with_tasks_and_examples_are_not():
+    tasks = [draws(RNG(seed), 5, n, 0.2, 0.05).astype(float) for seed, n in ((1, 60), (2, 200), (3, 90))]
+    found = average_interval(*([(1, accuracy(right))] for right in tasks))
+    by_seed = np.mean([right.mean(axis=1) for right in tasks], axis=0)
+    assert found.mean == pytest.approx(by_seed.mean()) and found.seeds_sd == pytest.approx(stats.sem(by_seed))
+    rng, again = RNG(4), []
+    for _ in range(4000):
+        again.append(np.mean([right[:, rng.integers(0, right.shape[1], right.shape[1])].mean() for right in tasks]))
+    assert found.examples_sd == pytest.approx(np.std(again), rel=0.05)
+
+
+def test_95_of_100_intervals_hold_a_true_average_where_a_seed_does_well_in_all_tasks_or_in_none():
+    rng, held = RNG(5), []
+    for _ in range(500):
+        seeds = rng.normal(0, 0.03, (5, 1))  # the same in each task
+        right = [(rng.random((5, n)) < 0.6 + seeds + rng.normal(0, 0.1, n)) for n in (60, 150, 300)]
+        found = average_interval(*([(1, accuracy(of))] for of in right))
+        held.append(found.low <= 0.6 <= found.high)
+    assert 0.925 <= np.mean(held) <= 0.985
+
+
+def test_p_is_below_5_per_cent_just_where_the_95_per_cent_interval_leaves_out_zero():
+    for seed in range(40):
+        one, two = (accuracy(draws(RNG(seed + shift), 5, 80, 0.3, 0.05)) for shift in (0, 1000))
+        found = difference_interval(one, two)
+        assert (found.p < 0.05) == found.excludes_zero
+
+
+def test_numbers_of_seeds_alone_give_students_interval():
+    scores = {1: 0.1, 2: 0.3, 3: -0.1, 4: 0.2}
+    found, values = seeds_interval(scores), list(scores.values())
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 3, np.mean(values), stats.sem(values)))
+    assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue) and np.isnan(found.examples_sd)
+
+
+def test_holms_method_by_hand():
+    """Sorted .005, .01, .03, .04 become 4 · .005, 3 · .01, 2 · .03 and, as none may fall, .06 again."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    alone, missing = holm([0.04, float("nan")])  # a test that was not made costs nothing
+    assert alone == 0.04 and np.isnan(missing)
+
+
+def test_holms_method_cries_wolf_in_one_family_of_twenty():
+    p_values = RNG(6).random((4000, 8))
+    assert np.mean([min(holm(list(of_family))) < 0.05 for of_family in p_values]) == pytest.approx(0.05, abs=0.01)
