@@ -46,7 +46,7 @@ test: $(INSTALLED)
 
 fuzz: $(INSTALLED)
 	$(OFFLINE) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/lab/test_data_fuzz.py tests/lab/test_properties.py
-	$(OFFLINE) FUZZ_CASES=10000 $(BIN)/python -m pytest tests/test_adapter_fuzz.py
+	$(OFFLINE) FUZZ_CASES=10000 $(BIN)/python -m pytest tests/test_adapter_fuzz.py tests/test_adapter_save.py
 
 lab: $(INSTALLED)
 	$(BIN)/python -m jupyter lab notebooks

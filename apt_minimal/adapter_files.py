@@ -88,8 +88,8 @@ def read_description(folder: Path) -> Description:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; give one that save_adapter wrote")
-    for name in (CONFIG_FILE, TENSORS_FILE):
-        if not os.path.lexists(folder / name) and not (folder / f"{name}.next").exists():
+    for name, instead in ((CONFIG_FILE, CONFIG_FILE), (TENSORS_FILE, f"{TENSORS_FILE}.next")):
+        if not os.path.lexists(folder / name) and not os.path.lexists(folder / instead):
             raise FileNotFoundError(f"{folder} holds no {name}, so it is no (complete) adapter; save it again")
     try:
         found = json.loads(_bytes_of(folder / CONFIG_FILE, LARGEST_JSON), object_pairs_hook=_once_each)
@@ -105,25 +105,32 @@ def read_tensors(folder: Path, description: Description, expected: dict[str, Ten
     Raises:
         ValueError: it doesn't; the message names the folder and the first difference.
     """
-    file = folder / TENSORS_FILE
     most = sum(8 * tensor.numel() + 400 for tensor in expected.values()) + 2000  # of 8 bytes each, with their names
     try:
-        data = _bytes_of(file, most)
-        if hashlib.sha256(data).hexdigest() != description.tensors_sha256:
-            pending = folder / f"{TENSORS_FILE}.next"  # a save was killed before its last step
-            other = _bytes_of(pending, most) if pending.exists() else b""
-            if hashlib.sha256(other).hexdigest() != description.tensors_sha256:
-                raise ValueError(
-                    f"({len(data)} bytes) is not the file that {CONFIG_FILE} describes: it is truncated, damaged or "
-                    "another adapter's; copy the folder again or save again"
-                )
-            data = other
-        tensors = load(data)
+        tensors = load(_described(folder, description.tensors_sha256, most))
         if wrong := _difference(tensors, expected):
             raise ValueError(f"doesn't fit this model: {wrong}")
     except (ValueError, SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{file} {str(error)[:500]}") from None
+        raise ValueError(f"{folder / TENSORS_FILE} {str(error)[:500]}") from None
     return tensors
+
+
+def _described(folder: Path, sha256: str, most: int) -> bytes:
+    """The content of the tensors' file with this checksum: it lies beside its place if a save was killed."""
+    fault = ""
+    for place in (folder / TENSORS_FILE, folder / f"{TENSORS_FILE}.next"):
+        try:
+            data = _bytes_of(place, most)
+        except ValueError as error:
+            fault = fault or str(error)
+            continue
+        if hashlib.sha256(data).hexdigest() == sha256:
+            return data
+        fault = fault or (
+            f"({len(data)} bytes) is not the file that {CONFIG_FILE} describes: it is truncated, damaged or another "
+            "adapter's; copy the folder again or save again"
+        )
+    raise ValueError(fault)
 
 
 def _bytes_of(file: Path, most: int) -> bytes:
