@@ -167,14 +167,23 @@ def test_uncompared_cells_are_those_of_the_register():
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_opens_in_colab(path):
-    repository = PROJECT["urls"]["Repository"]
+def test_a_lesson_opens_in_colab_kaggle_and_binder(path):
+    repository = PROJECT["urls"]["Repository"]  # the only place where the address is chosen
     owner_and_name = repository.removeprefix("https://github.com/")
+    file = f"{owner_and_name}/blob/main/notebooks/{path.name}"
     title, first = nbformat.read(path, as_version=4).cells[:2]
-    there = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/notebooks/{path.name}"
-    assert f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({there})" in title.source
+    colab = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+    kaggle = "[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)]"
+    binder = "[![Open in Binder](https://mybinder.org/badge_logo.svg)]"
+    assert title.source.splitlines()[2].split(") ") == [
+        f"{colab}(https://colab.research.google.com/github/{file}",
+        f"{kaggle}(https://kaggle.com/kernels/welcome?src=https://github.com/{file}",
+        f"{binder}(https://mybinder.org/v2/gh/{owner_and_name}/main?labpath=notebooks%2F{path.name})",
+    ]
     assert (first.id, first.outputs) == ("colab", [])
-    assert f"git clone -q {repository} " in first.source and 'if "google.colab" in sys.modules' in first.source
+    assert first.source == nbformat.read(LESSONS[0], as_version=4).cells[1].source
+    for needed in (f"git clone -q {repository} ", "-c apt-minimal/constraints.txt", '"google.colab" in sys.modules'):
+        assert needed in first.source
 
 
 def test_a_lesson_has_three_to_six_exercises_and_solutions_to_each():

@@ -182,9 +182,21 @@ def test_the_plan_has_the_lessons_numbers(path):
 
 
 def test_the_plan_links_only_to_what_is_there():
-    for name in ("teaching", "glossary", "troubleshooting", "equations", "questions"):
+    for name in ("teaching", "glossary", "troubleshooting", "equations", "questions", "errata"):
         links = re.findall(r"\]\((?!http)([^)#\s]+)", (ROOT / f"docs/{name}.md").read_text(encoding="utf-8"))
         assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
     plan = (ROOT / "docs/teaching.md").read_text(encoding="utf-8")
     files = re.findall(r"`((?:tests|apt_minimal)/[\w/*]+(?:\.py)?)`", plan)
     assert len(files) > 10 and [file for file in files if not list(ROOT.glob(file))] == []
+
+
+def test_each_word_to_look_up_occurs_in_the_lesson_that_the_glossary_names():
+    glossary = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| \[\w+\]\(\.\./notebooks/(\S+)\) \|$", glossary, flags=re.M)
+    prose = {
+        file: "\n".join(c.source for c in nbformat.read(ROOT / "notebooks" / file, as_version=4).cells).lower()
+        for file in {file for _, file in rows}
+    }
+    words = [(word, file) for row, file in rows for word in re.split(", | and ", row.split(" of ")[0])]
+    assert len(words) > 50
+    assert [(word, file) for word, file in words if word.lower() not in prose[file]] == []

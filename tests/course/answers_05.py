@@ -39,20 +39,6 @@ def unfold_by_system(k, v, w, s):
     return torch.linalg.solve(torch.diag(s * w.sigmoid()), torch.cat([k, v], 1)).chunk(2, 1)
 
 
-def dead_by_gradient(key, value, weight, scale):
-    """Backward from random numbers, as a loss that happens to nothing would send them."""
-    parts = [x.detach().double().requires_grad_() for x in (key, value, weight, scale)]
-    h = torch.rand(3, key.shape[1], dtype=torch.float64) + 0.5
-    gate = parts[3] * (h @ parts[2].T / 100).sigmoid()
-    sum((torch.rand(3, *p.shape, dtype=torch.float64) * gate[..., None] * p).sum() for p in parts[:2]).backward()
-    return {n for n, p in zip(("key", "value", "weight", "scale"), parts, strict=True) if not p.grad.any()}
-
-
-def dead_by_cases(key, value, weight, scale):
-    names = ["key", "value", "weight"] if scale == 0 else []
-    return names + (["weight", "scale"] if max(key.abs().max(), value.abs().max()) == 0 else [])
-
-
 def real_of(x, mask):
     return torch.ones(x.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
 
@@ -106,15 +92,6 @@ CHECKS = [
                 (k, v) if abs(s) < 1e-4 else unfold_by_loops(k, v, w, s)
             ),
             "a small α is taken for 0.01": lambda k, v, w, s: unfold_by_loops(k, v, w.clamp(min=-4.6), s),
-        },
-    ),
-    (
-        course.check_dead,
-        {"gradient": dead_by_gradient, "list": dead_by_cases},
-        {
-            "P_k alone": lambda k, v, w, s: dead_by_cases(k, k, w, s),
-            "first rows": lambda k, v, w, s: dead_by_cases(k[:1], v[:1], w, s),
-            "no names": lambda k, v, w, s: dead_by_cases(k, v, w, s) != [],
         },
     ),
     (

@@ -32,6 +32,7 @@ _DRAWINGS = {
         prefix.alpha_rows,
         reading.closing_gate_vs_removing,
         layers.lambda_layers,
+        apt.gradient_factors,
         reading.teacher_student,
         reading.what_can_be_read,
         layers.attach_path,

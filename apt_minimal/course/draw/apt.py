@@ -1,7 +1,7 @@
 """APT as a whole: in one layer, and over all layers."""
 
 from apt_minimal.course.draw.card import MARGIN, Box, Card, Drawing
-from apt_minimal.course.draw.palette import FROZEN, GATE, LINE, MUTED, OUTPUT, PREFIX, WHITE, tint
+from apt_minimal.course.draw.palette import FROZEN, GATE, INK, LINE, MUTED, OUTPUT, PREFIX, QUERY, WHITE, tint
 
 ALPHA = (0.9, 0.2, 0.6)
 
@@ -55,3 +55,35 @@ def _attention(card: Card, gated: Box, maps: Box) -> None:
     card.text(240, 536, "softmax( q [P̂ₖ ; K]ᵀ / √dₕ ) [P̂ᵥ ; V]", size=18)
     card.legend(584, (PREFIX, "P, trained: 2·l·d"), (GATE, "W and λ, trained: l·d + 1"))
     card.legend(584, (FROZEN, "frozen, as pretrained"), (OUTPUT, "as many outputs as inputs"), x=250)
+
+
+def gradient_factors() -> Drawing:
+    """Which trained part stands in whose gradient."""
+    card = Card(
+        "Who stands in whose gradient",
+        "The gated prefix is λ times α times P, and α is σ of h W. G is the gradient that arrives at it from the loss. "
+        "The gradient of P is the product of λ, α and G. That of λ is the product of α, P and G. That of W is the "
+        "product of h, λ, the slope of σ, P and G. A product is 0 as soon as one of its factors is 0.",
+        372,
+    )
+    card.note(MARGIN, 66, "P̂ = λ · α ⊙ P,  with α = σ(h W)", anchor="start", size=16, color=INK)
+    colors = {"λ": GATE, "α": tint(GATE, 0.3), "P": PREFIX, "h": tint(QUERY, 0.6), "σ′": tint(GATE, 0.3), "G": LINE}
+    rows = (("P", "λαG"), ("λ", "αPG"), ("W", ("h", "λ", "σ′", "P", "G")))
+    for i, (name, factors) in enumerate(rows):
+        y = 96 + 60 * i
+        card.text(MARGIN, y + 20, "gradient of", anchor="start", color=MUTED)
+        card.box(116, y, 46, 40, name, fill=PREFIX if name == "P" else GATE, size=18)
+        card.text(184, y + 20, "=", color=MUTED)
+        for j, factor in enumerate(factors):
+            if j:
+                card.text(198 + 52 * j, y + 20, "·", color=MUTED, size=20)
+            card.box(204 + 52 * j, y, 40, 40, factor, fill=colors[factor], size=18)
+    card.note(
+        MARGIN,
+        296,
+        "G: the gradient that arrives at P̂ from the loss.",
+        "σ′: the slope of σ, which is never 0.",
+        anchor="start",
+    )
+    card.note(MARGIN, 344, "One factor of 0 makes the whole product 0.", anchor="start", color=INK, size=16)
+    return card.drawing()
