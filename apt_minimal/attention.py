@@ -12,20 +12,25 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+# True where a query may look, or numbers that are added to the scores; a # marks an axis that may be 1.
+Mask = Bool[Tensor, "... #n #k"] | Float[Tensor, "... #n #k"]
+Longer = Bool[Tensor, "... l+n"] | Float[Tensor, "... l+n"]  # the same with the prefix's keys in front
 
-def split_heads(x: Tensor, num_heads: int) -> Tensor:
+
+def split_heads(x: Float[Tensor, "b n d"], num_heads: int) -> Float[Tensor, "b h n d_h"]:
     """Cut the hidden size into heads: [b, n, d] -> [b, h, n, d_h]."""
     return rearrange(x, "b n (h d_h) -> b h n d_h", h=num_heads)
 
 
-def merge_heads(x: Tensor) -> Tensor:
+def merge_heads(x: Float[Tensor, "b h n d_h"]) -> Float[Tensor, "b n d"]:
     """Put the heads side by side again: [b, h, n, d_h] -> [b, n, d]."""
     return rearrange(x, "b h n d_h -> b n (h d_h)")
 
 
-def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
+def masked_softmax(scores: Float[Tensor, "b h n k"], mask: Mask | None = None) -> Float[Tensor, "b h n k"]:
     """Softmax over the keys a query may look at, [b, h, n, k].
 
     Args:
@@ -41,15 +46,20 @@ def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
     return scores.masked_fill(~mask, -math.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
 
 
-def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+def attention_weights(
+    query: Float[Tensor, "b h n d_h"], key: Float[Tensor, "b h k d_h"], mask: Mask | None = None
+) -> Float[Tensor, "b h n k"]:
     """softmax(q Kᵀ / √d_h): how much each query looks at each key, [b, h, n, k]; see `scaled_dot_product_attention`."""
     scores = query @ rearrange(key, "b h k d_h -> b h d_h k") / math.sqrt(query.shape[-1])
     return masked_softmax(scores, mask)
 
 
 def scaled_dot_product_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+    query: Float[Tensor, "b h n d_h"],
+    key: Float[Tensor, "b h k d_h"],
+    value: Float[Tensor, "b h k d_h"],
+    mask: Mask | None = None,
+) -> tuple[Float[Tensor, "b h n d_h"], Float[Tensor, "b h n k"]]:
     """Attention written out: softmax(q Kᵀ / √d_h) V  (Vaswani et al. 2017, eq. 1).
 
     Args:
@@ -67,8 +77,12 @@ def scaled_dot_product_attention(
 
 
 def prepend_prefix(
-    key: Tensor, value: Tensor, mask: Tensor | None, prefix_key: Tensor, prefix_value: Tensor
-) -> tuple[Tensor, Tensor, Tensor | None]:
+    key: Float[Tensor, "b h n d_h"],
+    value: Float[Tensor, "b h n d_h"],
+    mask: Mask | None,
+    prefix_key: Float[Tensor, "b l d"],
+    prefix_value: Float[Tensor, "b l d"],
+) -> tuple[Float[Tensor, "b h l+n d_h"], Float[Tensor, "b h l+n d_h"], Longer | None]:
     """Put a prefix in front of the keys and values, as E1 asks: [P_k; K] and [P_v; V].
 
     Args:
@@ -88,13 +102,13 @@ def prepend_prefix(
 
 
 def prefix_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    prefix_key: Tensor,
-    prefix_value: Tensor,
-    mask: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+    query: Float[Tensor, "b h n d_h"],
+    key: Float[Tensor, "b h n d_h"],
+    value: Float[Tensor, "b h n d_h"],
+    prefix_key: Float[Tensor, "b l d"],
+    prefix_value: Float[Tensor, "b l d"],
+    mask: Mask | None = None,
+) -> tuple[Float[Tensor, "b h n d_h"], Float[Tensor, "b h n l+n"]]:
     """E1, prefix attention: softmax(q [P_k; K]ᵀ / √d_h) [P_v; V]  (Li & Liang 2021; Zhang et al. 2023).
 
     Args:
@@ -108,7 +122,9 @@ def prefix_attention(
     return scaled_dot_product_attention(query, *prepend_prefix(key, value, mask, prefix_key, prefix_value))
 
 
-def prefix_mass(query: Tensor, key: Tensor, prefix_length: int, mask: Tensor | None = None) -> Tensor:
+def prefix_mass(
+    query: Float[Tensor, "b h n d_h"], key: Float[Tensor, "b h k d_h"], prefix_length: int, mask: Mask | None = None
+) -> Float[Tensor, "b h n"]:
     """m(q) of E4, the share of the softmax that falls on the prefix.
 
     E4, interpolation (He et al. 2022): prefix attention = (1 − m(q)) Attn(q; K, V) + m(q) Attn(q; P_k, P_v).

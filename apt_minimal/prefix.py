@@ -4,25 +4,15 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from apt_minimal.gates import GATE_INPUTS, LayerGate, TokenGate
-
-LONGEST = 2**40  # tokens of a prefix: beyond any use, and small enough to count with
-
-
-def _short(value: object) -> str:
-    """A value as it goes into an error message."""
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of thousands of digits
-        text = type(value).__name__
-    return text if len(text) <= 80 else text[:80] + "…"
+from apt_minimal.gates import GATE_INPUTS, LayerGate, TokenGate, TokenMask
 
 
 @dataclass(frozen=True)
 class AptConfig:
-    """What an adaptive prefix is made of. With both gates off it is P-tuning v2's (without its shift of positions).
+    """Configuration of an adaptive prefix. With both gates off: P-tuning v2, without its shifted positions.
 
         >>> AptConfig(prefix_length=16, gate_input="mean").lengths(3)
         (16, 16, 16)
@@ -38,7 +28,7 @@ class AptConfig:
         prefix_dropout: probability of dropping an element of P in training, as in P-tuning v2.
 
     Raises:
-        ValueError: a value no prefix can be built from; the message names it.
+        ValueError: a field has an invalid value; the message says which.
     """
 
     prefix_length: int | tuple[int, ...] = 16
@@ -51,21 +41,7 @@ class AptConfig:
     def __post_init__(self):
         if isinstance(self.prefix_length, list):  # JSON knows no tuples
             object.__setattr__(self, "prefix_length", tuple(self.prefix_length))
-        lengths = self.prefix_length if isinstance(self.prefix_length, tuple) else (self.prefix_length,)
-        if not lengths or not all(type(length) is int and 0 <= length <= LONGEST for length in lengths):
-            raise ValueError(
-                f"prefix_length is {_short(self.prefix_length)}; it must be an integer from 0 to 2**40, "
-                "or a tuple of them"
-            )
-        for switch in ("token_gate", "layer_gate"):
-            if not isinstance(getattr(self, switch), bool):
-                raise ValueError(f"{switch} is {_short(getattr(self, switch))}; it must be True or False")
-        if self.gate_input not in GATE_INPUTS:
-            raise ValueError(f"gate_input is {_short(self.gate_input)}; it must be one of {', '.join(GATE_INPUTS)}")
-        if not (type(self.init_std) in (int, float) and 0 <= self.init_std <= 1e6):
-            raise ValueError(f"init_std is {_short(self.init_std)}; it must be a finite number from 0 to a million")
-        if not (type(self.prefix_dropout) in (int, float) and 0 <= self.prefix_dropout < 1):
-            raise ValueError(f"prefix_dropout is {_short(self.prefix_dropout)}; it must be in [0, 1)")
+        _check(self)
 
     def lengths(self, num_layers: int) -> tuple[int, ...]:
         """One prefix length per layer; raises ValueError where a tuple has another number of entries."""
@@ -80,7 +56,7 @@ class AptConfig:
 
 
 class AdaptivePrefix(nn.Module):
-    """E3, the gated prefix of one layer: P̂ = λ · α ⊙ P, for keys and values alike (Zhang et al. 2023; recalled).
+    """E3, the gated prefix of one layer: P̂ = λ · α ⊙ P, for keys and values alike (Zhang et al. 2023).
 
     P is drawn from N(0, init_std²), as in P-tuning v2. α multiplies whole prefix tokens, all heads alike.
 
@@ -126,7 +102,9 @@ class AdaptivePrefix(nn.Module):
         l, d = self.key.shape
         return f"{l} tokens of width {d}, {gate}, {'λ' if self.layer_gate is not None else 'no λ'}, {trained:,} trained"
 
-    def gates(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def gates(
+        self, hidden_states: Float[Tensor, "b n d"], attention_mask: TokenMask | None = None
+    ) -> tuple[Float[Tensor, "b l"], Float[Tensor, ""]]:
         """Return α [b, l] and λ [] for one batch; a gate that is off is 1."""
         alpha, scale = self.key.new_ones(hidden_states.shape[0], self.key.shape[0]), self.key.new_ones(())
         if self.token_gate is not None:
@@ -135,7 +113,9 @@ class AdaptivePrefix(nn.Module):
             scale = self.layer_gate()
         return alpha, scale
 
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, hidden_states: Float[Tensor, "b n d"], attention_mask: TokenMask | None = None
+    ) -> tuple[Float[Tensor, "b l d_k"], Float[Tensor, "b l d_k"]]:
         """Build the gated prefix for the hidden states that enter the layer.
 
         Args:
@@ -150,6 +130,37 @@ class AdaptivePrefix(nn.Module):
         b = gate.shape[0]  # not len(gate), which tracing would take for a constant
         return gate * self._drop(self.key, b), gate * self._drop(self.value, b)  # [b, l, d] each
 
-    def _drop(self, prefix: Tensor, batch_size: int) -> Tensor:
+    def _drop(self, prefix: Float[Tensor, "l d_k"], batch_size: int) -> Float[Tensor, "b l d_k"]:
         """Dropout on P before the gates, element by element, drawn anew for every example."""
         return F.dropout(prefix.expand(batch_size, -1, -1), self.dropout, self.training)
+
+
+LONGEST = 2**40  # tokens of a prefix: beyond any use, and small enough to count with
+
+
+def _check(config: AptConfig) -> None:
+    """Raise ValueError where no prefix can be built from a config; the message names the value."""
+    lengths = config.prefix_length if isinstance(config.prefix_length, tuple) else (config.prefix_length,)
+    if not lengths or not all(type(length) is int and 0 <= length <= LONGEST for length in lengths):
+        raise ValueError(
+            f"prefix_length is {_short(config.prefix_length)}; it must be an integer from 0 to 2**40, "
+            "or a tuple of them"
+        )
+    for switch in ("token_gate", "layer_gate"):
+        if not isinstance(getattr(config, switch), bool):
+            raise ValueError(f"{switch} is {_short(getattr(config, switch))}; it must be True or False")
+    if config.gate_input not in GATE_INPUTS:
+        raise ValueError(f"gate_input is {_short(config.gate_input)}; it must be one of {', '.join(GATE_INPUTS)}")
+    if not (type(config.init_std) in (int, float) and 0 <= config.init_std <= 1e6):
+        raise ValueError(f"init_std is {_short(config.init_std)}; it must be a finite number from 0 to a million")
+    if not (type(config.prefix_dropout) in (int, float) and 0 <= config.prefix_dropout < 1):
+        raise ValueError(f"prefix_dropout is {_short(config.prefix_dropout)}; it must be in [0, 1)")
+
+
+def _short(value: object) -> str:
+    """A value as it goes into an error message."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = type(value).__name__
+    return text if len(text) <= 80 else text[:80] + "…"

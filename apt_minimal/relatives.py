@@ -2,7 +2,7 @@
 
 Each function computes what its host computes and differs in what stands in front of the keys and values. A term that
 depends on positions exists between input tokens only: on the prefix's columns it is 0, and the scale stays the host's.
-Without a prefix the host's own code runs.
+Without a prefix the host's own code runs: `forward` sees to that.
 """
 
 import math
@@ -17,17 +17,23 @@ from apt_minimal.attention import masked_softmax, split_heads
 from apt_minimal.hosts import HostModule, PrefixPair
 
 
+def forward(layer: HostModule, name: str, *args: Any, prefix: PrefixPair | None = None, **kwargs: Any) -> Any:
+    """A self-attention's forward: the function of that name below where there is a prefix, else the host's own."""
+    if prefix is None:
+        return type(layer).forward(layer, *args, **kwargs)
+    return globals()[name](layer, *args, prefix=prefix, **kwargs)
+
+
 def mpnet(
     layer: HostModule,
     hidden_states: Tensor,
     attention_mask: Tensor | None = None,
     position_bias: Tensor | None = None,
-    prefix: PrefixPair | None = None,
+    *,
+    prefix: PrefixPair,
     **kwargs: Any,
 ) -> tuple[Tensor, ...]:
     """MPNet: softmax(q [P_k; K]ᵀ / √d_h + [0; bias]) [P_v; V], with a bias by relative position, [b, h, n, n]."""
-    if prefix is None:
-        return type(layer).forward(layer, hidden_states, attention_mask, position_bias, **kwargs)
     heads = layer.num_attention_heads
     query, key, value = (split_heads(w(hidden_states), heads) for w in (layer.q, layer.k, layer.v))  # [b, h, n, d_h]
     added = attention_mask if position_bias is None else position_bias
@@ -49,16 +55,13 @@ def deberta(
     query_states: Tensor | None = None,
     relative_pos: Tensor | None = None,
     rel_embeddings: Tensor | None = None,
-    prefix: PrefixPair | None = None,
+    *,
+    prefix: PrefixPair,
 ) -> tuple[Tensor, Tensor | None]:
     """DeBERTa (He et al. 2021): content scores over all keys, relative terms over the input's, both by 1 / √(c d_h).
 
     c is 1 and one for each kind of relative term (content to position, position to content).
     """
-    if prefix is None:
-        return type(layer).forward(
-            layer, hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
-        )
     projected = layer.transpose_for_scores(layer.in_proj(hidden_states))
     query, key, value = projected.chunk(3, dim=-1)  # [b, h, n, d_h]
     query = query + layer.transpose_for_scores(layer.q_bias[None, None])
@@ -88,13 +91,10 @@ def deberta_v2(
     query_states: Tensor | None = None,
     relative_pos: Tensor | None = None,
     rel_embeddings: Tensor | None = None,
-    prefix: PrefixPair | None = None,
+    *,
+    prefix: PrefixPair,
 ) -> tuple[Tensor, Tensor | None]:
     """DeBERTa-v2 and v3: as `deberta`, with a projection each and relative terms made for heads in the batch."""
-    if prefix is None:
-        return type(layer).forward(
-            layer, hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
-        )
     heads = layer.num_attention_heads
     asking = hidden_states if query_states is None else query_states
     states = ((layer.query_proj, asking), (layer.key_proj, hidden_states), (layer.value_proj, hidden_states))

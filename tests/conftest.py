@@ -7,6 +7,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: nothing h
 import pytest
 import reference
 import torch
+from shapes import check_shapes
 from transformers import BertConfig, BertModel
 
 from apt_minimal import AptConfig, attach, prefixes
@@ -20,6 +21,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    check_shapes()
     torch.set_num_threads(config.getoption("--torch-threads"))
 
 

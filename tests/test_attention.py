@@ -3,8 +3,10 @@
 import pytest
 import reference
 import torch
+from jaxtyping import TypeCheckError
 
 from apt_minimal.attention import (
+    attention_weights,
     merge_heads,
     prefix_attention,
     prefix_mass,
@@ -93,3 +95,10 @@ def test_prefix_attention_and_its_mass_equal_the_reference(mask, dtype, close):
             close(out[b, h], expected)
             close(mass[b, h], expected_mass)
             close(weights[b, h, :, :L].sum(dim=-1), expected_mass)
+
+
+def test_a_shape_that_is_not_the_annotated_one_is_refused_in_the_test_run():
+    query, key = torch.zeros(2, 4, 3, 8), torch.zeros(2, 4, 7, 8)
+    assert attention_weights(query, key).shape == (2, 4, 3, 7)
+    with pytest.raises(TypeCheckError, match="key"):  # heads of another size would broadcast
+        attention_weights(query, key[:, :1])
