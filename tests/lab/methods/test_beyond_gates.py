@@ -335,7 +335,7 @@ def test_record_reads_log_gates_and_the_mass_is_eager_attentions(changed, inputs
 
 def test_an_encoder_does_not_take_a_log_gated_prefix_for_a_plain_one(changed, inputs):
     model = changed(use_log_gates)
-    with pytest.raises(Exception, match="(?i)shape|size|divisible"):
+    with pytest.raises(Exception, match="(?i)shape|size|divisible|prefix_value"):
         Encoder.from_bert(model)(**inputs, prefixes=prefixes(model))
 
 
