@@ -200,3 +200,35 @@ def test_each_word_to_look_up_occurs_in_the_lesson_that_the_glossary_names():
     words = [(word, file) for row, file in rows for word in re.split(", | and ", row.split(" of ")[0])]
     assert len(words) > 50
     assert [(word, file) for word, file in words if word.lower() not in prose[file]] == []
+
+
+# The form of a lesson
+
+FORMED = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.name < "08"]
+each_formed = pytest.mark.parametrize("path", FORMED, ids=lambda path: path.stem)
+
+
+@each_formed
+def test_a_prediction_has_a_hidden_output_and_a_folded_answer(path):
+    cells = nbformat.read(path, as_version=4).cells
+    places = [i for i, cell in enumerate(cells) if "**Predict first" in cell.source]
+    for place, limit in zip(places, [*places[1:], None], strict=False):
+        after = cells[place + 1 : limit]
+        assert any("answer" in cell.metadata.get("tags", []) for cell in after), cells[place].id
+        assert any("<summary>Answer</summary>" in cell.source for cell in after), cells[place].id
+
+
+@each_formed
+def test_a_lesson_prints_at_most_a_hundred_decimals(path):
+    cells = nbformat.read(path, as_version=4).cells
+    printed = [output.get("text", "") for cell in cells for output in cell.get("outputs", [])]
+    assert len(re.findall(r"\d\.\d+", "".join(printed))) <= 100
+
+
+@each_formed
+def test_a_lesson_ends_with_three_folded_questions_and_a_reading_list(path):
+    prose = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown")
+    questions = re.split(r"^## (?:Check yourself|Quiz)$", prose, flags=re.M)[1]
+    assert questions.split("\n## ")[0].count("<details>") == 3
+    addresses = re.findall(r"\]\((http\S+)\)", prose.split("\n## Read on\n")[1])
+    assert 2 < len(addresses) < 9 and all(re.fullmatch(r"https://[\w.-]+(/[\w.%-]+)*/?", one) for one in addresses)

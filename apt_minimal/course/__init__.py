@@ -12,7 +12,7 @@ _NAMES = (
     "layer_norm embed layer pack position_ids",
     "prefix_attention prefix_mass undo_prefix can_a_prefix",
     "token_gate gate_prefix half_closed remove_tokens masked_mean reads_padding",
-    "gated_prefix count_parameters unfold apt_attention dead",
+    "gated_prefix count_parameters unfold apt_attention plain_rate dead",
     "relative_error match_tokens canonical recoverable",
     "equal_sizes widen_mask gate_input",
     "macro_f1 choice_accuracy pick_scores detectable paired_counts",
@@ -28,7 +28,7 @@ EXERCISES = {
     for place, name in enumerate(names.split(), start=1)
 }
 
-_OPTIONAL = {"check_dead": "05b"}  # exercises of an optional half, whose numbers go on
+_OPTIONAL = {"check_plain_rate": "05b", "check_dead": "05b"}  # exercises of an optional half, whose numbers go on
 
 
 def hint(number: str) -> None:

@@ -4,11 +4,47 @@ import torch
 
 from apt_minimal.course.check import Exercise
 
-__all__ = ["check_dead"]
+__all__ = ["check_dead", "check_plain_rate"]
+
+
+def plain_rate(scale, lr, optimizer):
+    """5.5: the learning rate with which a plain prefix goes the way of a prefix with a fixed λ."""
+    size = abs(scale)
+    factor = size**2 if optimizer == "sgd" else size
+    return lr * factor
+
+
+def plain_rate_trials():
+    for scale, lr in ((3.0, 0.5), (0.5, 0.5), (-2.0, 0.25), (1.0, 0.5), (-0.25, 4.0)):
+        for optimizer in ("sgd", "adam"):
+            yield f"λ = {scale} with {optimizer}", (scale, lr, optimizer)
+
+
+check_plain_rate = Exercise(
+    plain_rate,
+    plain_rate_trials,
+    {
+        "a fixed λ does change the rate": "return lr",
+        "with gradient descent the factor is λ², with Adam it is |λ|: yours are swapped": (
+            'factor = size if optimizer == "sgd" else size**2'
+        ),
+        "with gradient descent λ counts twice: in the gradient of P, and in λ · P": "factor = size",
+        "with Adam the λ in the gradient cancels": "factor = size**2",
+        "a negative λ: P steps the other way, and λ · P steps as before": "size = scale",
+        "a large λ makes λ · P move more, not less": "return lr / factor",
+        "Adam knows λ through the product λ · P": 'factor = size**2 if optimizer == "sgd" else 1',
+    },
+    hints=(
+        "How far does one step move P? And how far does it move λ · P?",
+        "By gradient descent P moves by lr · λ · g. With Adam P moves by about lr, whatever the size of its gradient.",
+        'lr * scale**2 if optimizer == "sgd" else lr * abs(scale)',
+    ),
+    look=lambda found, *given: torch.as_tensor(found, dtype=torch.float64),
+)
 
 
 def dead(key, value, weight, scale):
-    """5.5: the names of those whose gradient is 0 on the first step, whatever the loss is."""
+    """5.6: the names of those whose gradient is 0 on the first step, whatever the loss is."""
     no_prefix = not key.any() and not value.any()
     no_scale = not scale.any()
     of_key = no_scale

@@ -19,7 +19,22 @@ def dead_by_cases(key, value, weight, scale):
     return names + (["weight", "scale"] if max(key.abs().max(), value.abs().max()) == 0 else [])
 
 
+def rate_by_steps(scale, lr, optimizer):
+    """Take one step on the loss g · λ · P, and see how far λ · P goes."""
+    P = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
+    step = kind([P], lr, **({} if optimizer == "sgd" else {"eps": 0}))
+    (scale * P).sum().backward()
+    step.step()
+    return abs((scale * (P - 1)).item())
+
+
 CHECKS = [
+    (
+        course.check_plain_rate,
+        {"by steps": rate_by_steps, "tensor": lambda s, lr, o: torch.tensor(lr * abs(s) ** {"sgd": 2, "adam": 1}[o])},
+        {"the root": lambda s, lr, o: lr * abs(s) ** 0.5, "one less": lambda s, lr, o: rate_by_steps(s, lr, o) - 1},
+    ),
     (
         course.check_dead,
         {"gradient": dead_by_gradient, "list": dead_by_cases},
