@@ -33,7 +33,7 @@ HOSTS = {
     "127.0.0.1",  # this machine
     "www.w3.org",  # the name of SVG's tags, which nobody calls
     "github.com",  # Colab's first cell gets the project itself
-    "colab.research.google.com",  # badges, in the test that looks for them
+    *("colab.research.google.com", "kaggle.com", "mybinder.org"),  # badges, in the test that looks for them
 }
 
 
