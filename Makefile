@@ -1,4 +1,5 @@
-# make course   run every notebook in order; the executed copies and HTML go to build/course/
+# make course   run every notebook in order; the executed copies go to build/course/, to be read as pages there
+# make site     the site, out of the stored outputs: build/site/index.html; a warning is an error
 # make check    before a commit, two minutes: lint, format, types, the import rule, all tests but the slow ones
 # make test     all tests, then the notebooks again, comparing every output with the saved one
 # make fuzz     damaged data and made-up inputs, many thousands of them, for about half an hour
@@ -24,12 +25,20 @@ unexport JUPYTER_PATH
 # Without a hub, transformers would try to reach it for a minute before going on.
 OFFLINE = HF_HUB_OFFLINE=1
 # A file, or a notebook, per process, each with one thread: threads of several processes would wait for each other.
+SPHINX = $(OFFLINE) $(BIN)/python -m sphinx -q -c docs
 PARALLEL = OMP_NUM_THREADS=1 $(OFFLINE) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
-.PHONY: course check lint test fuzz lab editions backbone-base format coverage test-newest test-oldest lock clean
+.PHONY: course site check lint test fuzz lab editions backbone-base format coverage test-newest test-oldest lock clean
 
+# Notebooks that fail are shown as well, with their errors.
 course: $(INSTALLED)
-	$(OFFLINE) $(BIN)/python -m apt_minimal.course.run
+	@$(OFFLINE) $(BIN)/python -m apt_minimal.course.run; status=$$?; rm -rf build/course/pages; \
+	LESSONS=build/course $(SPHINX) . build/course/pages && echo "pages: build/course/pages/index.html"; exit $$status
+
+site: $(INSTALLED)
+	rm -rf build/site
+	$(SPHINX) -W --keep-going . build/site
+	@echo "build/site/index.html"
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check
@@ -72,7 +81,7 @@ coverage: $(INSTALLED)
 test-newest test-oldest: test-%:
 	$(PYTHON) -m venv --clear build/$*
 	build/$*/bin/python -m pip install $(if $(TORCH),torch==$(TORCH)) \
-		$(if $(filter oldest,$*),`TORCH=$(TORCH) build/$*/bin/python tests/oldest.py`) -e ".[lab,backbone,notebooks,test]"
+		$(if $(filter oldest,$*),`TORCH=$(TORCH) build/$*/bin/python tests/oldest.py`) -e ".[lab,backbone,notebooks,site,test]"
 	$(subst $(BIN),build/$*/bin,$(PARALLEL)) -m "not slow" tests
 
 # With the hash of every file, for all systems, out of constraints.txt and pyproject.toml; needs uv.
@@ -93,5 +102,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@torch=`$(BIN)/python -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null || \
 	sed -n 's/^torch==//p' constraints.txt`; \
 	sed "s/^torch==.*/torch==$$torch/" constraints.txt > .venv/constraints.txt
-	$(BIN)/python -m pip install -c .venv/constraints.txt -e ".[lab,backbone,notebooks,test]"
+	$(BIN)/python -m pip install -c .venv/constraints.txt -e ".[lab,backbone,notebooks,site,test]"
 	@touch $@

@@ -44,7 +44,9 @@ html_theme_options = {
     "dark_css_variables": {"color-brand-primary": "#56B4E9", "color-brand-content": "#56B4E9"},
 }
 # MathJax in one file, out of a package: mathematics is set in the reader's browser, without a network.
-html_static_path.append(f"{find_spec('sphinx-mathjax-offline').submodule_search_locations[0]}/static/mathjax/tex-svg-full.js")
+html_static_path.append(
+    f"{find_spec('sphinx-mathjax-offline').submodule_search_locations[0]}/static/mathjax/tex-svg-full.js"
+)
 mathjax_path = "tex-svg-full.js"
 mathjax3_config = {"options": {"enableMenu": False}}
 

@@ -14,6 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 REPOSITORY = PROJECT["urls"]["Repository"]
 # method.md: a line, a test or a cell, its file, and the line's text or the name
 REFERENCE = re.compile(r"^- (line|test|cell) \[(.*?)\]\(\.\./(\S+)\) `(.+)`$", flags=re.MULTILINE)
+API = re.compile(r"^\{\{api (\S+): (.+)\}\}$", flags=re.MULTILINE)
 NO_PAGES = ("README", "docs/slides", "notebooks/solutions")  # what the site leaves to the repository
 SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:")
 
@@ -27,7 +28,7 @@ def read(app, docname, source):
         source[0] = json.dumps(lesson(json.loads(text), path))
     else:
         text = REFERENCE.sub(reference, source[0])
-        text = re.sub(r"^\{\{api (\S+)\}\}$", lambda found: api(found[1]), text, flags=re.MULTILINE)
+        text = API.sub(lambda found: api(*found.groups()), text)
         text = re.sub(r"^\{\{readme (.+)\}\}$", lambda found: of_readme(found[1]), text, flags=re.MULTILINE)
         source[0] = links(text, path)
 
@@ -89,7 +90,9 @@ def links(text: str, path: Path) -> str:
     def there(found):
         target = os.path.normpath(path.parent / found[2])
         is_page = target.endswith((".md", ".ipynb")) and not target.startswith(NO_PAGES)
-        return f"{found[1]}({f'/{target}' if is_page else in_repository(target)})" if (ROOT / target).exists() else found[0]
+        if not (ROOT / target).exists():
+            return found[0]
+        return f"{found[1]}({f'/{target}' if is_page else in_repository(target)})"
 
     return re.sub(r"((?<!!)\[[^\]!]*\])\(([^)#\s]+)\)", there, text)
 
@@ -97,7 +100,8 @@ def links(text: str, path: Path) -> str:
 def of_readme(title: str) -> str:
     """A section of the README, without its title."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return links(re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE)[1], Path("README.md"))
+    section = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE)
+    return links(section[1], Path("README.md"))
 
 
 def in_repository(path: str, line: int = 0) -> str:
@@ -138,17 +142,16 @@ def reference(found: re.Match) -> str:
 # The API page
 
 
-def api(module: str) -> str:
-    """The public functions and classes of a module, by room, as Sphinx's autodoc wants them."""
-    package = import_module(module)
-    rooms: dict[str, list[str]] = {}
-    for name in getattr(package, "__all__", dir(package)):
-        value = getattr(package, name)
-        if callable(value) and not name.startswith("check_"):
-            room = value.__module__.removeprefix(f"{module}.").split(".")[0]
-            entry = f".. autoclass:: {module}.{name}\n   :members:" if isinstance(value, type) else f".. autofunction:: {module}.{name}"
-            rooms.setdefault(room, []).append(entry)
-    return "\n".join(f"### {room}\n\n```{{eval-rst}}\n" + "\n\n".join(entries) + "\n```\n" for room, entries in rooms.items())
+def api(module: str, rooms: str) -> str:
+    """The public functions and classes that a module has from some of its rooms, as Sphinx's autodoc wants them."""
+    package, entries = import_module(module), []
+    for room in rooms.split():
+        for name in package.__all__:
+            value = getattr(package, name)
+            if callable(value) and f"{value.__module__}.".startswith(f"{module}.{room}."):
+                kind = "class" if isinstance(value, type) else "function"
+                entries.append(f".. auto{kind}:: {module}.{name}" + ("\n   :members:" if kind == "class" else ""))
+    return "```{eval-rst}\n" + "\n\n".join(entries) + "\n```"
 
 
 def docstring(app, what, name, object, options, lines):

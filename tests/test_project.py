@@ -50,7 +50,7 @@ def test_environment_yml_asks_for_what_pyproject_asks_for():
 def pins():
     lines = (ROOT / "constraints.txt").read_text(encoding="ascii").splitlines()
     pins = [line.split("==") for line in lines if line and not line.startswith("#")]
-    assert all(len(pin) == 2 and re.fullmatch(r"[\d.]+", pin[1]) for pin in pins), "not an exact public version"
+    assert all(len(pin) == 2 and re.fullmatch(r"[\d.]+(b\d+)?", pin[1]) for pin in pins), "not an exact public version"
     return {canonicalize_name(name): version for name, version in pins}
 
 
@@ -307,11 +307,10 @@ def test_course_runs_the_lessons_it_is_given_and_keeps_other_files(folder, capsy
     assert run_course(folder, "01", "notebooks/03_good.ipynb") == 0
     assert "FAILED" not in capsys.readouterr().out
     made = sorted(path.name for path in out.iterdir())
-    assert made == ["01_good.html", "01_good.ipynb", "03_good.html", "03_good.ipynb", "mine.txt"]
+    assert made == ["01_good.ipynb", "03_good.ipynb", "mine.txt"]
     executed = nbformat.read(out / "01_good.ipynb", as_version=4)
     assert [c.execution_count for c in executed.cells[1:]] == [1, 2]
     assert executed.cells[2].outputs[0].data["text/plain"] == "42"
-    assert "42" in (out / "01_good.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

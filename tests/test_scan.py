@@ -26,6 +26,7 @@ ALLOWED = {  # file: what, with the reason
     "tests/lab/data/standin.py": {"http", "urllib"},  # a stand-in for the hub, on this machine
     "tests/lab/data/test_hub.py": {"datasets"},  # what that one serves
     "tests/test_adapter_hub.py": {"http"},  # another
+    "tests/test_site.py": {"http", "urllib"},  # the built site, served to a browser on this machine
     "tests/two_processes.py": {"socket"},  # asks for a free port
     "tests/test_compose.py": {"pickle"},  # users pickle models of their own: it must work
 }

@@ -3,7 +3,7 @@
     python -m apt_minimal.course.run            # all of them
     python -m apt_minimal.course.run 07 09_ner  # some, by the beginnings of their names
 
-The notebooks stay as they are; the executed copies go to build/course/, as .ipynb and as .html.
+The notebooks stay as they are; the executed copies go to build/course/. `make course` makes pages of them.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory, TemporaryFile
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from nbconvert import HTMLExporter
 
 
 def run_notebook(path: Path, out: Path) -> str | None:
@@ -43,8 +42,6 @@ def run_notebook(path: Path, out: Path) -> str | None:
         fault = f"{path}, {at}: {type(error).__name__}: {error}"
     if notebook is not None:
         nbformat.write(notebook, out / path.name)
-        html, _ = HTMLExporter().from_notebook_node(notebook)
-        (out / path.name).with_suffix(".html").write_text(html, encoding="utf-8")
     return fault
 
 
