@@ -54,7 +54,7 @@ test: $(INSTALLED)
 	$(PARALLEL) --nbval --nbval-current-env notebooks
 
 fuzz: $(INSTALLED)
-	$(OFFLINE) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/lab/test_data_fuzz.py tests/lab/test_properties.py
+	$(OFFLINE) HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/test_identities.py tests/lab/test_data_fuzz.py tests/lab/test_properties.py
 	$(OFFLINE) FUZZ_CASES=10000 $(BIN)/python -m pytest tests/test_adapter_fuzz.py tests/test_adapter_save.py
 
 lab: $(INSTALLED)

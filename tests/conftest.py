@@ -7,6 +7,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: nothing h
 import pytest
 import reference
 import torch
+from hypothesis import settings
 from shapes import check_shapes
 from transformers import BertConfig, BertModel
 
@@ -14,6 +15,11 @@ from apt_minimal import AptConfig, attach, prefixes
 from apt_minimal.attach import is_attached
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+
+# HYPOTHESIS_PROFILE=long: many more tries, and others each time
+settings.register_profile("fast", max_examples=60, deadline=None, derandomize=True, database=None)
+settings.register_profile("long", max_examples=10_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 def pytest_addoption(parser):
@@ -35,7 +41,7 @@ def dtype(request):
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def close():
     """Assert that tensors (or arrays) agree to the tolerance of the first one's dtype, or to `within`.
 
@@ -53,7 +59,7 @@ def close():
     return check
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """Make a tiny model in eval mode; its weights are large enough for every part to matter."""
 
@@ -70,7 +76,7 @@ def tiny():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def attached(tiny):
     """Make a tiny model with prefixes whose every number is random and large enough to matter."""
 

@@ -1,14 +1,12 @@
 """What the lab's tests share: a tiny BERT with a real WordPiece tokenizer, and made tasks of every kind."""
 
 import json
-import os
 import string
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import settings
 from made import WORDS, made_row
 from torch.nn.functional import one_hot
 from transformers import BertConfig, BertModel, BertTokenizerFast
@@ -16,11 +14,6 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 from apt_minimal.lab.data.tasks import Task, load_task
 from apt_minimal.lab.methods import load_model, prepare
 from apt_minimal.lab.train.loop import TrainConfig, train
-
-# HYPOTHESIS_PROFILE=long: many more tries, and others each time
-settings.register_profile("fast", max_examples=60, deadline=None, derandomize=True, database=None)
-settings.register_profile("long", max_examples=10_000, deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 def pytest_configure(config):
