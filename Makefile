@@ -4,6 +4,7 @@
 # make test     all tests, then the notebooks again, comparing every output with the saved one
 # make fuzz     damaged data and made-up inputs, many thousands of them, for about half an hour
 # make lab      open the notebooks in JupyterLab
+# make address  the repository's address, out of pyproject.toml, into the lessons' badges and first cells
 # make editions what teachers hand out: student and instructor editions and slides, in build/teaching/
 # make backbone-base   fetch the base backbone (about 400 MB) into the user's cache
 # make format   tidy the code and the notebooks
@@ -28,7 +29,7 @@ OFFLINE = HF_HUB_OFFLINE=1
 SPHINX = $(OFFLINE) $(BIN)/python -m sphinx -q -c docs
 PARALLEL = OMP_NUM_THREADS=1 $(OFFLINE) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
-.PHONY: course site check lint test fuzz lab editions backbone-base format coverage test-newest test-oldest lock clean
+.PHONY: course site check lint test fuzz lab address editions backbone-base format coverage test-newest test-oldest lock clean
 
 # Notebooks that fail are shown as well, with their errors.
 course: $(INSTALLED)
@@ -59,6 +60,9 @@ fuzz: $(INSTALLED)
 
 lab: $(INSTALLED)
 	$(BIN)/python -m jupyter lab notebooks
+
+address: $(INSTALLED)
+	$(BIN)/python -m apt_minimal.course.address
 
 editions: $(INSTALLED)
 	$(BIN)/python -m apt_minimal.course.editions

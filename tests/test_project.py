@@ -13,6 +13,7 @@ from nbval.plugin import find_comment_markers, find_metadata_tags
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from apt_minimal.course import address
 from apt_minimal.course import run as course
 
 ROOT = Path(__file__).parent.parent
@@ -184,6 +185,20 @@ def test_a_lesson_opens_in_colab_kaggle_and_binder(path):
     assert first.source == nbformat.read(LESSONS[0], as_version=4).cells[1].source
     for needed in (f"git clone -q {repository} ", "-c apt-minimal/constraints.txt", '"google.colab" in sys.modules'):
         assert needed in first.source
+
+
+def test_a_fork_writes_its_address_into_a_lesson_with_one_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "notebooks").mkdir()
+    old, new = "apt-minimal/apt-minimal", "someone/apt-minimal"
+    before = nbformat.read(LESSONS[0], as_version=4)
+    nbformat.write(before, tmp_path / "notebooks" / LESSONS[0].name)
+    (tmp_path / "pyproject.toml").write_text(f'[project.urls]\nRepository = "https://github.com/{new}"\n', "utf-8")
+    monkeypatch.chdir(tmp_path)
+    for changed in (1, 0):
+        assert address.main() == 0
+        assert capsys.readouterr().out.startswith(f"{changed} of 1 lessons changed")
+    after = nbformat.read(tmp_path / "notebooks" / LESSONS[0].name, as_version=4)
+    assert [cell.source for cell in after.cells] == [cell.source.replace(old, new) for cell in before.cells]
 
 
 def test_a_lesson_has_three_to_six_exercises_and_solutions_to_each():
