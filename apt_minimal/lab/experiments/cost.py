@@ -1,112 +1,225 @@
-"""What one training step costs, method by method: time in turn on one thread, peak memory in a process of its own.
+"""What APT costs in time and memory, beside other methods and the floor: a benchmark that anyone can run.
 
-python -m apt_minimal.lab.experiments.cost docs/results/step_cost.csv apt head_only lora apt@4 apt_upper@0-0-0-0-16-16
+    python -m apt_minimal.lab.experiments.cost --quick          # a look, in some minutes
+    python -m apt_minimal.lab.experiments.cost --data-dir DATA  # all of it; stop it, and a second start goes on
+
+The methods take turns, round after round, so that other work on the machine meets all alike; a ratio is one of times of
+the same round. Times are processor time of one thread on a CPU, and wall-clock time on a GPU. `subjects` says what is
+measured, the floor above all. Each group of measurements is a line of the output file, written at once; `cost_page`
+makes a page of the lines, which is shown at the end.
 """
 
 import argparse
-import csv
-import platform
+import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from datetime import date
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from torch.profiler import profile
 
 from apt_minimal.lab.data.backbones import embedded_backbone
-from apt_minimal.lab.data.tasks import Example, Task
-from apt_minimal.lab.experiments.machine import peak_mib
-from apt_minimal.lab.methods import load_model, method_named, prepare
+from apt_minimal.lab.experiments.cost_page import page
+from apt_minimal.lab.experiments.machine import described, peak_above_mib, processor
+from apt_minimal.lab.experiments.subjects import Condition, conll2004, epochs, ready
+from apt_minimal.lab.train.precision import computes_in_bf16
 
-BATCH, WARM_UP = 16, 2
-
-
-def made_task(tokens: int) -> Task:
-    """Sixteen made inputs, half as long up to `tokens` long: what a step costs depends on nothing else."""
-    examples = []
-    for i in range(BATCH):
-        n = tokens // 2 + tokens * i // (2 * (BATCH - 1))
-        ids = torch.randint(1000, 20000, (n,), generator=torch.Generator().manual_seed(i)).tolist()
-        one = {"input_ids": ids, "attention_mask": [1] * n, "token_type_ids": [0] * n}
-        examples.append(Example({}, [one], i % 2))
-    return Task("made", "sequence", ["a", "b"], examples, [], [], "made", "accuracy")
+METHODS = ["floor", "apt", "p_tuning_v2", "head_only", "full", "lora", "peft_prefix", "apt_recomputed"]
+COMPARED = ["floor", "apt", "p_tuning_v2", "full", "peft_prefix"]
+CENTRE, SHORT, FEW = Condition(), Condition(tokens=32), Condition(batch=4)
+BASE = Condition("base", layers=12, tokens=32)
+CHANGES = [{"prefix_length": 4}, {"prefix_length": 64}, {"layers": 2}]  # of FEW, which takes less time than the centre
+Rows = Iterator[dict]  # each with a "measure" and the "values" of the methods
 
 
-@contextmanager
-def ready(name: str, task: Task) -> Iterator[tuple]:
-    """A model in training mode, the batch that it takes, and an optimiser for what it trains."""
-    method = method_named(name)
-    model = prepare(load_model(task, embedded_backbone()), method)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    with method.training(model, task, method) as (model, task):
-        yield model.train(), task.collate(task.train), torch.optim.AdamW(trained)
+def conditions(device: torch.device, quick: bool) -> list[Condition]:
+    """The centre, then others; bfloat16 where the device has it in hardware, the base backbone where it was fetched."""
+    if quick:
+        return [CENTRE]
+    found = [CENTRE, SHORT, FEW, *(replace(FEW, **change) for change in CHANGES)]
+    try:
+        embedded_backbone("base")
+        found.append(BASE)
+    except FileNotFoundError as error:
+        print(error)
+    lower = [replace(condition, precision="bf16") for condition in found if condition in (CENTRE, BASE)]
+    return found + (lower if computes_in_bf16(device) else [])
 
 
-def step(model, batch: dict, optimizer) -> None:
-    """One training step."""
-    model(**batch).loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
+def in_turn(actions: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each action in each round, after one that doesn't count; every other round goes backwards."""
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for i in range(1 + rounds):
+        for name in list(actions)[:: 1 if i % 2 else -1]:
+            started = now(device)
+            actions[name]()
+            seconds[name].append(float(f"{now(device) - started:.4g}"))
+    return {name: times[1:] for name, times in seconds.items()}
 
 
-def step_seconds(methods: list[str], tokens: int, rounds: int) -> dict[str, list[float]]:
-    """Processor time of a step, which other work on the machine disturbs least: one number a round, all in turn."""
-    task = made_task(tokens)
-    seconds = {method: [] for method in methods}
+def now(device: torch.device) -> float:
+    """A clock: this process's time on a processor, or on a GPU the time of day when all of its work is done."""
+    if device.type != "cuda":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed(names: list[str], condition: Condition, rounds: int, device: torch.device) -> Rows:
+    """A step and inference of all methods, in turn."""
     with ExitStack() as stack:
-        subjects = {method: stack.enter_context(ready(method, task)) for method in methods}
-        for i in range(WARM_UP + rounds):
-            for method, subject in subjects.items():
-                started = time.process_time()
-                step(*subject)
-                if i >= WARM_UP:
-                    seconds[method].append(time.process_time() - started)
-    return seconds
+        subjects = {name: stack.enter_context(ready(name, condition, device)) for name in names}
+        steps = {name: subject.step for name, subject in subjects.items()}
+        yield {"measure": "step", "values": in_turn(steps, rounds, device)}
+        for subject in subjects.values():
+            subject.model.eval()
+        passes = {name: subject.infer for name, subject in subjects.items()}
+        yield {"measure": "inference", "values": in_turn(passes, rounds, device)}
 
 
-def peak_of(method: str, tokens: int) -> int | None:
-    """Peak memory of this process, which should do nothing else, after three steps."""
-    torch.set_num_threads(1)
-    with ready(method, made_task(tokens)) as subject:
-        for _ in range(3):
-            step(*subject)
-        return peak_mib()
-
-
-def costs(methods: list[str], tokens: int, rounds: int) -> list[dict]:
-    """One row for each method; "ratio_to_apt" is the median over rounds, "low" and "high" its extremes."""
-    seconds, rows = step_seconds(["apt", *methods], tokens, rounds), []
-    for method, times in seconds.items():
+def memory(names: list[str], condition: Condition, device: torch.device) -> Rows:
+    """Peak memory of three training steps above the loaded model, of each method in a process of its own."""
+    peaks = {}
+    for name in names:
         with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-            peak = alone.submit(peak_of, method, tokens).result()
-        ratios = [a / b for a, b in zip(times, seconds["apt"], strict=True)]
-        rows.append(
-            {"method": method, "tokens": tokens, "ms": round(1000 * statistics.median(times), 1)}
-            | {"ratio_to_apt": round(statistics.median(ratios), 3)}
-            | {"low": round(min(ratios), 3), "high": round(max(ratios), 3), "peak_mib": peak, "rounds": rounds}
-            | {"device": f"{platform.machine()} CPU, 1 thread", "torch": torch.__version__}
-        )
-    return rows
+            peaks[name] = alone.submit(peak_of, name, condition, device).result()
+    if None not in peaks.values():
+        yield {"measure": "memory", "values": peaks}
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(description="Measure what a training step costs, on the embedded backbone.")
-    parser.add_argument("file", type=Path, help="a CSV file, written anew")
-    parser.add_argument("methods", nargs="+", help="methods as in a grid; apt is always measured")
-    parser.add_argument("--tokens", type=int, nargs="+", default=[32, 128], help="tokens of the longest input")
-    parser.add_argument("--rounds", type=int, default=15)
-    arguments = parser.parse_args()
+def peak_of(name: str, condition: Condition, device: torch.device) -> int | None:
+    """MiB that three steps need at their peak above the loaded model, in a process that does nothing else."""
     torch.set_num_threads(1)
-    methods = [method for method in arguments.methods if method != "apt"]
-    rows = [row for tokens in arguments.tokens for row in costs(methods, tokens, arguments.rounds)]
-    with arguments.file.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    with ready(name, condition, device) as subject:
+        for parameter in subject.model.parameters():
+            parameter.data = parameter.data.clone()  # else the first step would read its file's pages
+        return peak_above_mib(lambda: [subject.step() for _ in range(3)], device.type == "cuda")
+
+
+def profiled(names: list[str], condition: Condition, rounds: int, device: torch.device) -> Rows:
+    """Where time goes: milliseconds of each of torch's operations, in itself, in the median round."""
+    with ExitStack() as stack:
+        subjects = {name: stack.enter_context(ready(name, condition, device)) for name in names}
+        for measure in ("step", "inference"):
+            found: dict[str, list] = {name: [] for name in names}
+            for name in names * (1 + rounds):
+                subject = subjects[name]
+                subject.model.train(measure == "step")
+                found[name].append(operations(subject.step if measure == "step" else subject.infer, device))
+            values = {name: medians(all_rounds[1:]) for name, all_rounds in found.items()}
+            yield {"measure": f"profile of {measure}", "values": values}
+
+
+def operations(action: Callable[[], None], device: torch.device) -> dict[str, float]:
+    """Milliseconds of each operation of an action, without those that it calls."""
+    with profile() as found:
+        action()
+    if device.type == "cuda":  # kernels are listed once more under names of their own
+        return {e.key: e.self_device_time_total / 1000 for e in found.key_averages() if e.key.startswith("aten::")}
+    return {event.key: event.self_cpu_time_total / 1000 for event in found.key_averages()}
+
+
+def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """Of each operation the median over rounds, without those that take less than a hundredth of a millisecond."""
+    names = sorted({name for one in rounds for name in one})
+    found = {name: round(statistics.median(one.get(name, 0) for one in rounds), 2) for name in names}
+    return {name: ms for name, ms in found.items() if ms}
+
+
+def kept(names: list[str], condition: Condition, device: torch.device) -> Rows:
+    """What is behind the peaks of memory: MiB that a step keeps for its backward pass, and what training adds to it."""
+    values = {}
+    for name in names:
+        with ready(name, condition, device) as subject:
+            trained = sum(p.nbytes for p in subject.model.parameters() if p.requires_grad)
+            found = {"kept activations": subject.kept_bytes(), "gradients": trained, "AdamW's moments": 2 * trained}
+            values[name] = {part: round(size / 2**20, 1) for part, size in found.items()}
+    yield {"measure": "profile of memory", "values": values}
+
+
+def parts(options: argparse.Namespace, device: torch.device) -> Iterator[tuple[str, Condition, Callable[[], Rows]]]:
+    """All that is measured, in order: its first measure, under which condition, and a call that does it."""
+    found = {condition: methods(options, condition) for condition in conditions(device, options.quick)}
+    for condition, names in found.items():
+        yield "step", condition, partial(timed, names, condition, options.rounds, device)
+    yield "epoch", CENTRE, partial(epoch, options, device)
+    if options.profile:
+        yield "profile of step", CENTRE, partial(profiled, ["floor", "apt"], CENTRE, options.rounds, device)
+        yield "profile of memory", CENTRE, partial(kept, ["apt", "full"], CENTRE, device)
+    for condition, names in found.items():
+        if condition in (CENTRE, SHORT, BASE):
+            yield "memory", condition, partial(memory, names, condition, device)
+
+
+def methods(options: argparse.Namespace, condition: Condition) -> list[str]:
+    """All methods at the centre, elsewhere those that the page compares, if they can run."""
+    wanted = [name for name in options.methods if condition == CENTRE or name in COMPARED]
+    # MPNet takes no past_key_values, as which peft hands its prefix over
+    return [name for name in wanted if (name, condition.backbone) != ("peft_prefix", "base")]
+
+
+def epoch(options: argparse.Namespace, device: torch.device) -> Rows:
+    """An epoch of CoNLL-2004, which takes long: a third of the rounds."""
+    task, tokenizer = conll2004(options.data_dir, options.examples)
+    values = in_turn(epochs(task, tokenizer, device), options.rounds // 3, device)
+    yield {"measure": "epoch", "values": values, "examples": len(task.train), "source": task.source}
+
+
+def identity(row: dict) -> tuple:
+    """What makes a line say the same as another: measure, condition, rounds and machine."""
+    return tuple(row[name] for name in ("measure", *asdict(CENTRE), "rounds", "machine"))
+
+
+def measure(options: argparse.Namespace, device: torch.device) -> None:
+    """Measure what the output file doesn't hold yet, and write each line at once."""
+    versions = {name: value for name, value in described(False).items() if name in ("versions", "commit")}
+    gpu = device.type == "cuda"
+    machine = torch.cuda.get_device_name() if gpu else f"{processor()}, one thread"
+    done = {identity(row) for row in read(options.output)}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    for first, condition, call in parts(options, device):
+        about = asdict(condition) | {"rounds": options.rounds, "machine": machine}
+        if identity({"measure": first} | about) in done:
+            continue
+        print(f"{first}, {condition}", flush=True)
+        for row in call():
+            line = {"measure": row.pop("measure")} | about | row | versions | {"date": date.today().isoformat()}
+            with options.output.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def read(file: Path) -> list[dict]:
+    """The lines of an output file; none if there is no file."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure what APT costs, beside other methods and the floor.")
+    parser.add_argument("--quick", action="store_true", help="one condition, three rounds: a look, in some minutes")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
+    parser.add_argument("--output", type=Path, default=Path("build/speed.jsonl"), help="lines of earlier starts stay")
+    parser.add_argument("--page", type=Path, help="measure nothing; write the output's page into this file")
+    parser.add_argument("--profile", action="store_true", help="also where APT's time goes, operation by operation")
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="methods of a grid; floor, peft_prefix")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--data-dir", help="a folder with conll2004/<split>.jsonl (default: the shipped sample)")
+    parser.add_argument("--examples", type=int, help="so many sentences are an epoch, drawn at random (default: all)")
+    options = parser.parse_args()
+    if options.page is None:
+        options.rounds = 3 if options.quick else options.rounds
+        torch.set_num_threads(1)
+        measure(options, torch.device(options.device))
+        print(page(read(options.output)))
+    else:
+        options.page.write_text(page(read(options.output)), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    _main()
+    main()

@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -33,14 +33,40 @@ def commit() -> str:
     return "unknown" if done.returncode else done.stdout.strip()
 
 
+def processor() -> str:
+    """What the processor is called, and the widest instructions that torch uses on it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(names, platform.processor() or platform.machine())}, {torch.backends.cpu.get_cpu_capability()}"
+
+
 def peak_mib() -> int | None:
     """Peak memory of this process; None on other systems than Linux.
 
     Not by getrusage, whose maximum a process takes over from the one that started it.
     """
+    return _status("VmHWM")
+
+
+def peak_above_mib(action: Callable[[], object], gpu: bool) -> int | None:
+    """The peak of what an action needs above what is held before it, on a GPU or by this process; None as above."""
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        action()
+        return (torch.cuda.max_memory_allocated() - before) // 2**20
+    if (resident := _status("VmRSS")) is None:
+        return None
+    Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak so far
+    action()
+    return (_status("VmHWM") or 0) - resident
+
+
+def _status(name: str) -> int | None:
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), None)
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith(name)), None)
 
 
 @contextmanager

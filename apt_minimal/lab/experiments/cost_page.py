@@ -1,0 +1,280 @@
+"""The page of a benchmark's lines: every number on it is computed from them.
+
+A ratio is the median of the rounds' ratios. Its interval holds the median of all rounds that could have been with a
+probability of at least 95 %, whatever their distribution: it reaches from the k-th smallest round to the k-th largest,
+with the largest k that allows this. With less than six rounds it is all that was seen.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import comb
+from statistics import median, quantiles
+
+from apt_minimal.lab.methods import LABELS, base_of, label
+
+NAMES = {
+    "floor": "the floor",
+    "peft_prefix": "peft's prefix tuning",
+    "apt_recomputed": "APT, activations computed again",
+}
+EPOCHS = {
+    "apt": "APT, our loop, float32",
+    "apt_bf16": "APT, our loop, bfloat16",
+    "peft_longest": "peft's prefix tuning, `Trainer`, padded to the longest",
+    "peft_128": "peft's prefix tuning, `Trainer`, padded to 128",
+}
+KINDS = {  # of torch's operations, by what their names contain; the first that fits counts
+    "matrix products, fused attention": ("mm", "attention"),
+    "random numbers for dropout": ("bernoulli", "native_dropout"),
+    "softmax": ("softmax", "isneginf", "aten::all"),
+    "putting together and copying": ("cat", "copy_", "index", "fill_", "constant_pad", "clone"),
+    "element by element": (
+        "aten::mul",
+        "aten::add",
+        "aten::div",
+        "aten::where",
+        "gelu",
+        "sigmoid",
+        "aten::sum",
+        "norm",
+    ),
+}
+TIMES = ("step", "inference")
+NEEDS_BF16 = "not measured here: it needs a CPU that multiplies in bfloat16 (AMX or AVX512_BF16), or a GPU"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A ratio that was to be reached."""
+
+    text: str
+    measure: str
+    method: str
+    other: str
+    most: float
+
+
+GOALS = [
+    Goal("step: APT / floor", "step", "apt", "floor", 1.03),
+    Goal("step: APT / peft's prefix tuning", "step", "apt", "peft_prefix", 0.97),
+    Goal("inference: APT / plain model", "inference", "apt", "floor", 1.05),
+    Goal("peak memory above the loaded model: APT / full fine-tuning", "memory", "apt", "full", 0.5),
+    Goal("epoch: APT in bfloat16 / peft, padded to 128", "epoch", "apt_bf16", "peft_128", 0.12),
+    Goal("epoch: APT in bfloat16 / peft, padded to the longest", "epoch", "apt_bf16", "peft_longest", 0.22),
+]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio's median, and its interval."""
+
+    middle: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        between = "" if self.low == self.high else f" ({self.low:.3f} … {self.high:.3f})"
+        return f"{self.middle:.3f}{between}"
+
+    def verdict(self, most: float) -> str:
+        """Whether it is at most `most`: said only where the whole interval says the same."""
+        if self.high <= most:
+            return "reached"
+        return "not reached" if self.low > most else "undecided"
+
+
+def ratio(row: dict | None, method: str, other: str) -> Ratio | None:
+    """One method's values over another's, round by round; None where one is missing."""
+    if row is None or not {method, other} <= row["values"].keys():
+        return None
+    pairs = zip(_list(row["values"][method]), _list(row["values"][other]), strict=True)
+    found = sorted(a / b for a, b in pairs)
+    below, k = 0.0, 0  # below: the probability that less than k + 1 of the rounds lie under the median
+    while k < len(found) // 2 and (below := below + comb(len(found), k) / 2 ** len(found)) <= 0.025:
+        k += 1
+    k = max(k, 1)
+    return Ratio(median(found), found[k - 1], found[-k])
+
+
+def page(rows: list[dict]) -> str:
+    """All sections, machine by machine."""
+    machines = dict.fromkeys(row["machine"] for row in rows)
+    sections = [_of_machine([row for row in rows if row["machine"] == machine]) for machine in machines]
+    return "\n".join([HEAD, *sections, TAIL])
+
+
+def _of_machine(rows: list[dict]) -> str:
+    """What one machine measured; of lines that say the same the last one counts."""
+    latest = {(row["measure"], _condition(row)): row for row in rows}
+    centre = _condition(rows[0])
+    at_centre = {measure: row for (measure, condition), row in latest.items() if condition == centre}
+    parts = [f"## {rows[0]['machine']}\n", _conditions(rows), _goals(at_centre), _methods(at_centre)]
+    parts += [_epoch(at_centre.get("epoch")), _varied(latest, centre)]
+    parts += [_profile(at_centre[f"profile of {what}"]) for what in TIMES if f"profile of {what}" in at_centre]
+    parts += [_memory(at_centre.get("profile of memory"), at_centre.get("memory"))]
+    return "\n".join(part for part in parts if part)
+
+
+def _conditions(rows: list[dict]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in rows[-1]["versions"].items())
+    commits, dates = (", ".join(dict.fromkeys(row[name] for row in rows)) for name in ("commit", "date"))
+    return f"{versions}; commit {commits}; {dates}. {_words(_condition(rows[0]))}, unless a table says otherwise.\n"
+
+
+def _goals(at_centre: dict[str, dict]) -> str:
+    rows = []
+    for goal in GOALS:
+        found = ratio(at_centre.get(goal.measure), goal.method, goal.other)
+        missing = NEEDS_BF16 if goal.method == "apt_bf16" else "not measured"
+        rows.append([goal.text, f"≤ {goal.most}", found or missing, found.verdict(goal.most) if found else ""])
+    return "### Ratios to reach\n\n" + _table(["ratio", "goal", "measured (95 %)", ""], rows)
+
+
+def _methods(at_centre: dict[str, dict]) -> str:
+    step, inference, memory = (at_centre.get(name) for name in ("step", "inference", "memory"))
+    rows = []
+    for method in step["values"] if step else []:
+        row = [_name(method), _ms(step, method), ratio(step, method, "floor"), _ms(inference, method)]
+        rows.append([*row, ratio(inference, method, "floor"), memory and memory["values"].get(method)])
+    header = ["method", "step, ms", "× floor", "inference, ms", "× plain model", "peak memory, MiB"]
+    return "### Method by method\n\n" + _table(header, rows)
+
+
+def _epoch(row: dict | None) -> str:
+    if row is None:
+        return ""
+    others = [name for name in ("peft_longest", "peft_128") if name in row["values"]]
+    rows = [
+        [EPOCHS[name], f"{median(seconds):.1f}", *(ratio(row, name, other) for other in others)]
+        for name, seconds in row["values"].items()
+    ]
+    header = ["", "seconds", *(f"× {EPOCHS[name].rpartition(', ')[2]}" for name in others)]
+    about = f"{row['examples']} sentences of CoNLL-2004 ({row['source']}), {len(_list(row['values']['apt']))} rounds."
+    return f"### An epoch, end to end\n\n{about}\n\n" + _table(header, rows)
+
+
+def _varied(latest: dict, centre: tuple) -> str:
+    rows = []
+    for (measure, condition), step in latest.items():
+        if measure == "step":
+            inference = latest.get(("inference", condition))
+            memory = latest.get(("memory", condition))
+            ratios = [ratio(step, "apt", other) for other in ("floor", "p_tuning_v2", "peft_prefix", "full")]
+            ratios += [ratio(inference, "apt", "floor"), ratio(memory, "apt", "full")]
+            rows.append([_words(condition, centre), *ratios])
+    header = ["", "step / floor", "/ P-tuning v2", "/ peft", "/ full", "inference / plain", "memory / full"]
+    return "### APT under other conditions\n\n" + _table(header, rows)
+
+
+def _memory(row: dict | None, peaks: dict | None) -> str:
+    """What the peaks of memory consist of."""
+    if row is None or peaks is None:
+        return ""
+    methods = list(row["values"])
+    rows = [[part, *(f"{row['values'][m][part]:.0f}" for m in methods)] for part in row["values"][methods[0]]]
+    rows.append(["peak", *(peaks["values"].get(method) for method in methods)])
+    return "### Where memory goes, MiB\n\n" + _table(["", *map(_name, methods)], rows)
+
+
+def _profile(row: dict) -> str:
+    """Where APT's time beyond the floor's goes, by kinds of operations."""
+    sums = {method: _by_kind(operations) for method, operations in row["values"].items()}
+    whole = sum(sums["floor"].values())
+    rows = []
+    for kind in [*KINDS, "everything else"]:
+        floor, apt = sums["floor"][kind], sums["apt"][kind]
+        rows.append([kind, f"{floor:.0f}", f"{apt:.0f}", f"{100 * (apt - floor) / whole:+.1f} %"])
+    title = f"### Where APT's time goes: {row['measure'].removeprefix('profile of ')}\n\n"
+    return title + _table(["", "floor, ms", "APT, ms", "more, of the floor"], rows)
+
+
+def _by_kind(operations: dict[str, float]) -> dict[str, float]:
+    sums = dict.fromkeys([*KINDS, "everything else"], 0.0)
+    for name, ms in operations.items():
+        fitting = (kind for kind, parts in KINDS.items() if any(part in name for part in parts))
+        sums[next(fitting, "everything else")] += ms
+    return sums
+
+
+def _condition(row: dict) -> tuple:
+    return tuple(row[name] for name in ("backbone", "layers", "prefix_length", "tokens", "batch", "precision"))
+
+
+def _words(condition: tuple, centre: tuple | None = None) -> str:
+    """A condition in words; of one that differs from the centre, what differs."""
+    names = ("{} backbone", "{} layers", "l = {}", "n = {}", "batches of {}", "{}")
+    differing = [i for i in range(len(names)) if centre is None or condition[i] != centre[i]]
+    return ", ".join(names[i].format(condition[i]) for i in differing) or "as above"
+
+
+def _name(method: str) -> str:
+    return label(method) if base_of(method) in LABELS else NAMES[method]
+
+
+def _ms(row: dict | None, method: str) -> str | None:
+    """Median and quartiles of a method's times."""
+    if row is None:
+        return None
+    times = [1000 * seconds for seconds in row["values"][method]]
+    low, middle, high = quantiles(times, n=4, method="inclusive")
+    return f"{middle:.0f} ({low:.0f} … {high:.0f})"
+
+
+def _list(values: list | float) -> list:
+    return values if isinstance(values, list) else [values]
+
+
+def _table(header: list[str], rows: Iterable[list]) -> str:
+    lines = [header, ["---"] * len(header), *([("–" if cell is None else str(cell)) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+HEAD = """# What APT costs
+
+<!-- Written by `python -m apt_minimal.lab.experiments.cost --output docs/results/speed.jsonl --page docs/speed.md`. -->
+
+Every number on this page is computed from `docs/results/speed.jsonl`. You can measure them on your machine:
+
+```sh
+python -m apt_minimal.lab.experiments.cost --quick                     # a look, in some minutes
+python -m apt_minimal.lab.experiments.cost --data-dir DATA --profile   # all of it; a second start goes on
+python -m apt_minimal.lab.experiments.cost --device cuda --profile     # on a GPU
+```
+
+```
+one step     frozen forward pass  ──►  loss  ──►  back through activations  ──►  gradients  ──►  AdamW
+floor        ██████████████████████████████████████████████████████████████
+APT          ██████████████████████████████████████████████████████████████████████████████████████
+             with l more keys and values in every layer
+```
+
+**The floor** is what no method with a prefix in the lowest layer can save. It is a forward pass of the frozen model in
+training mode, with its dropout, and a backward pass through its activations down to the keys and values of the lowest
+layer. Nothing is trained: there is no prefix, no gradient of a weight, and no optimiser. At inference the floor is the
+plain model.
+
+**How it is measured.** A batch holds made inputs whose lengths go from n / 2 to n. All methods take turns, round after
+round, and every other round goes backwards, so that other work on the machine meets all of them alike. Times are those
+of one processor thread, or wall-clock times on a GPU. A ratio is the median of the rounds' own ratios, and in brackets
+stands an interval that holds the true median with a probability of at least 95 %. With less than six rounds the
+brackets hold the lowest and the highest. Times in milliseconds are medians with quartiles. Peak memory is that of three
+training steps above the loaded model, each method in a process of its own. A goal is called reached or not reached only
+if the whole interval lies on one side of it.
+
+**The methods** are those of the recorded runs, with l = 16 unless a table says otherwise, and LoRA with as many
+parameters as APT. peft's prefix tuning needs a model that takes `past_key_values`, which MPNet, the base backbone, does
+not. "APT, activations computed again" is APT with transformers' `gradient_checkpointing_enable()`.
+"""
+TAIL = """## What needs other hardware
+
+bfloat16 is measured on a GPU, and on a CPU that multiplies in it (AMX or AVX512_BF16; torch is asked). Any other CPU
+only imitates it, which takes longer than float32, so there the command leaves those rows out. The two goals for a
+bfloat16 epoch were set for a CPU with AMX. Rows of a GPU need `--device cuda`, rows of the base backbone
+`make backbone-base`.
+
+## Lessons on a busy machine
+
+Torch shares a matrix product out to as many threads as there are cores, and each product waits for the slowest thread:
+where another program holds one of the cores, the others wait for it thousands of times a second. So every lesson says
+`torch.set_num_threads(1)`, with which it merely shares its core.
+"""
