@@ -228,7 +228,7 @@ def test_a_lesson_prints_at_most_a_hundred_decimals(path):
 @each_formed
 def test_a_lesson_ends_with_three_folded_questions_and_a_reading_list(path):
     prose = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown")
-    questions = re.split(r"^## (?:Check yourself|Quiz)$", prose, flags=re.M)[1]
+    questions = re.split(r"^## Check yourself$", prose, flags=re.M)[1]
     assert questions.split("\n## ")[0].count("<details>") == 3
     addresses = re.findall(r"\]\((http\S+)\)", prose.split("\n## Read on\n")[1])
     assert 2 < len(addresses) < 9 and all(re.fullmatch(r"https://[\w.-]+(/[\w.%-]+)*/?", one) for one in addresses)
