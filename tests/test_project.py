@@ -203,7 +203,7 @@ def test_a_fork_writes_its_address_into_a_lesson_with_one_command(tmp_path, monk
 
 def test_a_lesson_has_three_to_six_exercises_and_solutions_to_each():
     counts = {}
-    for lesson in {path.name[:2] for path in LESSONS} - {"00"}:  # which only shows; 05 and 05b share theirs
+    for lesson in {path.name[:2] for path in LESSONS} - {"00", "13"}:  # which only show; 05 and 05b share theirs
         asked, solved = (
             sorted(
                 cell.id

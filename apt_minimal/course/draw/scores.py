@@ -145,8 +145,8 @@ def report_map() -> Drawing:
     card = Card(
         "From an interval to a verdict",
         "Schematic. A claim says: APT is better by 1.5 points. Five intervals for the measured difference. Wholly "
-        "above 0: reproduced. Holding both 0 and the claim: open. Holding 0 but not the claim: a gain of this size is "
-        "excluded. Wholly below 0: the opposite was seen. No runs: untested.",
+        "above 0: reproduced. Holding both 0 and the claim: not seen. Holding 0 but not the claim: excluded. "
+        "Wholly below 0: opposite. No runs: untested.",
         470,
     )
 
@@ -159,8 +159,8 @@ def report_map() -> Drawing:
     card.note(place(1.5) + 10, 74, "the claim")
     verdicts = (
         ("reproduced", 0.6, 2.6, OUTPUT),
-        ("open", -1.2, 2.4, LINE),
-        ("gain excluded", -2.2, 0.8, OTHER),
+        ("not seen", -1.2, 2.4, LINE),
+        ("excluded", -2.2, 0.8, OTHER),
         ("opposite", -2.8, -0.7, WRONG),
     )
     for i, (name, low, high, color) in enumerate(verdicts):

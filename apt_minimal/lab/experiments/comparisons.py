@@ -154,10 +154,10 @@ def rules_table(places: Mapping[str, Sequence[Place]], method: str, other: str) 
 
 
 def said(comparison: Comparison, p: float | None = None) -> str:
-    """What follows from a comparison, in words: a difference that is shown, or which ones are excluded."""
+    """What follows from a comparison, in words: which difference is shown or excluded, and the notes."""
     found, notes = comparison.interval, list(comparison.notes)
     if comparison.void:
-        notes.append(f"void on {', '.join(comparison.void)}: neither is above the majority label")
+        notes.append(f"void on {', '.join(comparison.void)}")
     words = [] if found is None or np.isnan(found.examples_sd) else [excluded(found, p)]
     return "; ".join(words + notes)
 
@@ -218,7 +218,7 @@ def _interval(places, pairs, rule: str) -> tuple[Interval | None, int, tuple[str
         terms = [[(w, p.last_scores(n)) for w, n in of] for p, of in zip(places, signed, strict=True)]
         if len(seeds := _common(terms)) > 1:
             sums = {s: sum(w * scores[s] for of in terms for w, scores in of) / len(terms) for s in seeds}
-            note = "over seeds only: the last evaluation's predictions were not kept, so the interval is too narrow"
+            note = "over seeds only, so too narrow: the last evaluation's predictions were not kept"
             return seeds_interval(sums), len(seeds), (note,)
     return None, len(seeds), (_why_missing(places, pairs, seeds),)
 

@@ -8,11 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from apt_minimal.lab.data.splits import reported_split
+from apt_minimal.lab.experiments.comparisons import Comparison
 from apt_minimal.lab.experiments.grid import methods_of
 from apt_minimal.lab.experiments.intervals import Counts, score_interval
 from apt_minimal.lab.experiments.recordings import Recording
 from apt_minimal.lab.methods import METHODS, base_of, color, label, marker
 from apt_minimal.lab.style import STYLE, smoothed
+
+GROUP_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D46", "#332288", "#56B4E9", "#7A1E6C", "#117733")
 
 
 def plot_training(runs: Mapping[str, list[dict]], metric: str = "F1") -> Figure:
@@ -102,3 +105,74 @@ def _draw_scores(axis, methods: list[str], counts: Mapping[str, Counts]) -> None
         axis.plot([100 * found.low, 100 * found.high], [y - 0.25] * 2, lw=2.5, **look)
     axis.set_yticks(range(len(methods)), [label(method) for method in methods])
     axis.set_ylim(-0.7, len(methods) - 0.4)
+
+
+def plot_forest(
+    groups: Mapping[str, Mapping[str, Comparison]], figures: Mapping[str, float] | None = None, title: str = ""
+) -> Figure:
+    """Differences with their 95 % intervals, one colour for each group, in points.
+
+    Hollow marks: neither method is above the majority label there, so the comparison says nothing. Dotted bars hold for
+    other seeds only. What has no runs is left out.
+
+    Args:
+        groups: for each group (a backbone and recipe, or a rule) its comparisons by name.
+        figures: by name the paper's figure in points, a cross.
+        title: of the axis, what is subtracted from what.
+    """
+    rows = [(group, name, one) for group, of in groups.items() for name, one in of.items() if one.interval]
+    order = list(dict.fromkeys(group for group, *_ in rows))
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(8, 0.24 * (len(rows) + len(order)) + 1.1))
+        y, ticks = 0, []
+        for i, group in enumerate(order):
+            look = {"color": GROUP_COLORS[i % len(GROUP_COLORS)]}
+            head = {"fontsize": 9, "weight": "bold", "va": "center", "backgroundcolor": "white", **look}
+            axis.text(0.005, y, group, transform=axis.get_yaxis_transform(), **head)
+            for _, name, one in (row for row in rows if row[0] == group):
+                y -= 1
+                ticks.append((y, name))
+                _draw_difference(axis, y, one, look)
+                if figures and name in figures:
+                    axis.plot([figures[name]], [y], "x", color="black", markersize=6, zorder=4)
+            y -= 1
+        axis.axvline(0, color="#444444", lw=1)
+        axis.set_yticks([at for at, _ in ticks], [name for _, name in ticks], fontsize=8)
+        axis.set(ylim=(y + 0.5, 0.8), xlabel=title or "difference, points")
+        axis.grid(axis="y", visible=False)
+    plt.close(figure)  # shown once, as a cell's value
+    return figure
+
+
+def plot_curves(recording: Recording, tasks: Iterable[str], methods: Iterable[str], setting: str = "full") -> Figure:
+    """Development scores over the steps of training, one panel a task: a thick line is the mean over seeds."""
+    tasks, methods = list(tasks), list(methods)
+    columns = min(3, len(tasks))
+    rows = math.ceil(len(tasks) / columns)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(rows, columns, figsize=(9, 2.3 * rows + 0.4), squeeze=False)
+        for axis, task in zip(axes.flat, tasks, strict=False):
+            for method in methods:
+                histories = [r.history for r in recording.of(task, setting, method) if r.history.get("watched_scores")]
+                curves = 100 * np.array([history["watched_scores"] for history in histories])
+                for i, curve in enumerate(curves):
+                    axis.plot(histories[i]["steps"], curve, color=color(method), lw=0.7, alpha=0.3)
+                if len(curves):
+                    axis.plot(
+                        histories[0]["steps"], curves.mean(axis=0), color=color(method), lw=2, label=label(method)
+                    )
+            axis.set_title(task, fontsize=10)
+        for axis in axes.flat[len(tasks) :]:
+            axis.remove()
+        names = axes.flat[0].get_legend_handles_labels()
+        figure.legend(*names, loc="outside lower center", ncols=len(methods), fontsize=9)
+        figure.supylabel("development score, per cent", fontsize=10)
+    plt.close(figure)  # shown once, as a cell's value
+    return figure
+
+
+def _draw_difference(axis, y: float, one: Comparison, look: dict) -> None:
+    """One row of a forest: a bar and a mark."""
+    low, mean, high = (100 * x for x in (one.interval.low, one.interval.mean, one.interval.high))
+    axis.plot([low, high], [y, y], lw=2.2, ls=":" if np.isnan(one.interval.examples_sd) else "-", **look)
+    axis.plot([mean], [y], "o", markersize=5.5, markerfacecolor="white" if one.void else look["color"], **look)

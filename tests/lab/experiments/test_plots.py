@@ -1,10 +1,14 @@
 """Figures against the numbers they shall show."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
+from apt_minimal.lab.experiments.comparisons import Comparison
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
-from apt_minimal.lab.experiments.intervals import score_interval
-from apt_minimal.lab.experiments.plots import _ordered, plot_tasks, plot_training
+from apt_minimal.lab.experiments.intervals import Interval, score_interval
+from apt_minimal.lab.experiments.plots import _ordered, plot_forest, plot_tasks, plot_training
 from apt_minimal.lab.experiments.recordings import load_recording
 from apt_minimal.lab.experiments.records import RunRecord
 from apt_minimal.lab.experiments.results import write_record
@@ -79,3 +83,20 @@ def test_prefix_lengths_in_a_name_go_into_the_label_and_keep_the_colour():
     assert color("apt@4") == COLORS["apt"] and marker("apt@4") == MARKERS["apt"]
     asked = ["apt", "apt@4", "p_tuning_v2", "apt@64", "majority"]
     assert _ordered(asked) == ["apt", "apt@4", "apt@64", "p_tuning_v2", "majority"]
+
+
+def test_a_forest_has_a_row_for_each_comparison_with_runs_and_marks_what_is_void():
+    good = Comparison(Interval(0.01, -0.01, 0.03, 0.01, 0.01, 0.1, 0.3), 5, 5)
+    void = replace(good, void=("rte",))
+    seeds_only = replace(good, interval=replace(good.interval, examples_sd=math.nan))
+    rows = {"good": good, "void": void, "seeds": seeds_only, "not run": Comparison(None, 0, 5)}
+    (axis,) = plot_forest({"recipe": rows}, {"good": 1.5}).axes
+    names = {tick.get_text(): y for tick, y in zip(axis.get_yticklabels(), axis.get_yticks(), strict=True)}
+    assert list(names) == ["good", "void", "seeds"]
+    bars = {line.get_ydata()[0]: line for line in axis.lines if len(line.get_xdata()) == 2 and line.get_lw() > 2}
+    assert list(bars[names["good"]].get_xdata()) == pytest.approx([-1, 3])
+    assert [bars[y].get_linestyle() for y in names.values()] == ["-", "-", ":"]
+    marks = {line.get_ydata()[0]: line for line in axis.lines if line.get_marker() == "o"}
+    assert [marks[y].get_markerfacecolor() == "white" for y in names.values()] == [False, True, False]
+    (cross,) = [line for line in axis.lines if line.get_marker() == "x"]
+    assert (cross.get_xdata()[0], cross.get_ydata()[0]) == (1.5, names["good"])
