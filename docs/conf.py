@@ -27,18 +27,21 @@ nb_code_prompt_hide = "Hide the {type}"
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-napoleon_use_ivar = True
+napoleon_use_param = False
+napoleon_custom_sections = [("Attributes", "params_style")]  # "key, value: ..." names two
 python_display_short_literal_types = True
 
 html_theme = "furo"
 html_title = "apt-minimal"
 html_static_path = ["site/site.css"]
 html_css_files = ["site.css"]
+html_favicon = "site/favicon.svg"
 html_copy_source = False
 html_theme_options = {
     "source_repository": pages.REPOSITORY,
     "source_branch": "main",
     "source_directory": "",
+    "top_of_page_buttons": ["edit"],
     # the courses' blue: that of APT and its gates
     "light_css_variables": {"color-brand-primary": "#0072B2", "color-brand-content": "#0072B2"},
     "dark_css_variables": {"color-brand-primary": "#56B4E9", "color-brand-content": "#56B4E9"},

@@ -5,9 +5,12 @@ import json
 import os
 import re
 import tomllib
+from base64 import b64decode
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+
+import captions
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -38,12 +41,15 @@ def read(app, docname, source):
 
 def lesson(notebook: dict, path: Path) -> dict:
     """A lesson as a page: what JupyterLab hides is folded, drawings are part of the page, figures are described."""
-    cells = []
+    cells, section, known = [], "", captions.functions(notebook)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = links(badges("".join(cell["source"])), path)
+            section = (re.findall(r"^#+ (.*)", cell["source"], flags=re.MULTILINE) or [section])[-1]
         else:
             fold(cell)
+            image = {"alt": captions.caption(cell, known, section), "classes": "wide" if is_wide(cell) else ""}
+            cell["metadata"]["mystnb"] = {"image": image}
             if f"{path.stem}-{cell['id']}" in named_cells():
                 target = f"({path.stem}-{cell['id']})="  # for links of the method page
                 cells.append({"id": f"at-{cell['id']}", "cell_type": "markdown", "metadata": {}, "source": target})
@@ -52,15 +58,13 @@ def lesson(notebook: dict, path: Path) -> dict:
 
 
 def fold(cell: dict) -> None:
-    """Give a code cell the tags with which myst-nb folds it, its drawings as HTML, and its figures a description."""
+    """Give a code cell the tags with which myst-nb folds it, and its drawings as HTML."""
     tags, hidden = cell["metadata"].setdefault("tags", []), cell["metadata"].get("jupyter", {})
     drawn = False
     for data in (output.get("data", {}) for output in cell["outputs"]):
         if "image/svg+xml" in data:  # as a picture it would lose its title and description
             data["text/html"] = f'<div class="drawing">{"".join(data.pop("image/svg+xml"))}</div>'
             drawn = True
-        if "image/png" in data:
-            cell["metadata"]["mystnb"] = {"image": {"alt": described("".join(cell["source"]))}}
     if cell["id"] == "colab":
         tags.append("remove-cell")
     elif hidden.get("source_hidden"):
@@ -69,11 +73,11 @@ def fold(cell: dict) -> None:
         tags.append("hide-output")
 
 
-def described(code: str) -> str:
-    """What a figure shows, in the words of the code that draws it."""
-    words = re.findall(r"(?:xlabel|ylabel|title)[=(]\s*f?\"(.*?)\"", code)
-    words = [re.sub(r"\\n|\s+", " ", re.sub(r"[${}\\]", "", word)) for word in dict.fromkeys(words)]
-    return "Figure: " + ("; ".join(words) if words else "drawn by the code above it, and read by the text around it")
+def is_wide(cell: dict) -> bool:
+    """Whether a cell's figure has several panels side by side, too small on a phone if all of it is to be seen."""
+    pictures = ["".join(output["data"].get("image/png", "")) for output in cell["outputs"] if "data" in output]
+    # A PNG's width stands in its bytes 16 to 19.
+    return any(int.from_bytes(b64decode(picture[:32])[16:20]) > 800 for picture in pictures if picture)
 
 
 def badges(text: str) -> str:
@@ -163,7 +167,9 @@ def docstring(app, what, name, object, options, lines):
         elif line.startswith("    ") and not section and not code:
             text += ["::", ""]
             code = True
-        text.append(line if code else line.replace("|", "\\|"))
+        text.append(
+            line if code else re.sub(r": (\w)\.$", r": `\1`.", line.replace("|", "\\|"))
+        )  # "d." would be a list
     lines[:] = text
 
 

@@ -13,6 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import captions
 import nbformat
 import pages
 import pytest
@@ -75,6 +76,21 @@ def test_what_jupyterlab_hides_is_folded_and_a_drawing_keeps_its_words():
         ["remove-cell"],
     ]
     assert drawing["data"] == {"text/html": '<div class="drawing"><svg></svg></div>'}
+
+
+def test_a_figure_is_described_by_its_own_words():
+    cells = [
+        {"cell_type": "code", "source": ["def line(axis, n):\n", "    axis.set(ylabel='m(q)')\n"]},
+        {"cell_type": "code", "source": ["!ls\n", "axis.set_title(f'{n} tokens')\n", "line(axis, n=1)\n"]},
+        {"cell_type": "code", "source": ["plot_gates(reading)"]},
+        {"cell_type": "code", "source": ["show(x)"]},
+    ]
+    known = captions.functions({"cells": cells})
+    assert [captions.caption(cell, known, "The mass") for cell in cells[1:]] == [
+        "Figure. … tokens; upwards: m(q)",
+        f"Figure. {apt_minimal.lab.plot_gates.__doc__.splitlines()[0]}",
+        "Figure. It belongs to “The mass”.",
+    ]
 
 
 def test_a_link_leads_to_a_page_or_into_the_repository():
@@ -178,13 +194,13 @@ def served(site):
     server.server_close()
 
 
-# Opens each page in a frame as wide as a phone, waits for its mathematics, and writes down what it sees.
+# Opens each page as wide as a phone and as a laptop, waits for its mathematics, and writes down what it sees.
 LOOK = """<!doctype html><link rel="icon" href="data:,"><body><script>
 (async () => {
   const seen = {}
-  for (const page of PAGES) {
+  for (const width of [390, 1440]) for (const page of PAGES) {
     const frame = document.createElement("iframe")
-    frame.width = 390
+    frame.width = width
     frame.height = 844
     frame.src = page
     document.body.append(frame)
@@ -194,7 +210,7 @@ LOOK = """<!doctype html><link rel="icon" href="data:,"><body><script>
       while (!frame.contentWindow.MathJax?.startup?.promise) await new Promise(wait => setTimeout(wait, 50))
       await frame.contentWindow.MathJax.startup.promise
     }
-    seen[page] = {
+    seen[`${page} ${width}`] = {
       wider: there.documentElement.scrollWidth - there.documentElement.clientWidth,
       formulas: formulas.length,
       raw: formulas.filter(f => !f.querySelector("mjx-container svg")).map(f => f.textContent.slice(0, 80)),
@@ -219,8 +235,8 @@ def test_in_a_browser_without_a_network_mathematics_is_set_and_no_page_is_wider_
     done = subprocess.run([BROWSER, *flags, f"{address}/look.html"], capture_output=True, text=True, timeout=300)
     seen = json.loads(re.search(r"<body>(\{.*\})</body>", done.stdout, flags=re.DOTALL)[1])
     (site / "look.html").unlink()
-    assert [*seen] == LOOKED_AT
+    assert [*seen] == [f"{page} {width}" for width in (390, 1440) for page in LOOKED_AT]
     formulas = {page: found.pop("formulas") for page, found in seen.items()}
     assert {page: what for page, found in seen.items() if (what := {k: v for k, v in found.items() if v})} == {}
-    assert formulas["notebooks/03_prefix.html"] > 50 and formulas["docs/method.html"] > 5
+    assert formulas["notebooks/03_prefix.html 390"] > 50 and formulas["docs/method.html 390"] > 5
     assert re.findall(r"CONSOLE.*", done.stderr) == [] and missing == []
