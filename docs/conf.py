@@ -21,6 +21,7 @@ exclude_patterns = [".*", "build", "docs/slides.md", "docs/results", "notebooks/
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the stored outputs, which tests compare, or those that `make course` has just made
+nb_render_markdown_format = "myst"  # tables that a cell displays
 nb_code_prompt_show = "Show the {type}"
 nb_code_prompt_hide = "Hide the {type}"
 

@@ -152,7 +152,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.slow
-def test_no_link_is_dead_and_no_picture_without_words(site):
+def test_no_link_is_dead_no_picture_without_words_and_no_table_left_as_text(site):
     built = {file: Page(file.read_text(encoding="utf-8")) for file in site.rglob("*.html")}
     assert len(built) > 25
     dead = []
@@ -164,6 +164,8 @@ def test_no_link_is_dead_and_no_picture_without_words(site):
             if not (parts.scheme or parts.netloc or there):
                 dead.append((file.name, link))
     assert dead == []
+    as_text = r"<p>\s*\|.*\|"  # a table of Markdown that was taken for prose
+    assert [file.name for file in built if re.search(as_text, file.read_text(encoding="utf-8"))] == []
     assert {file.name: page.wordless for file, page in built.items() if page.wordless} == {}
 
 

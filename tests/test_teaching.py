@@ -13,7 +13,7 @@ from apt_minimal.course import run as course
 
 ROOT = Path(__file__).parent.parent
 QUESTIONS = (ROOT / "docs/questions.md").read_text(encoding="utf-8")
-BANK = re.findall(r"^## (\d+) · (\w+) · lessons? [\d, ]+ · (\d+) points$(.*?)(?=^#|\Z)", QUESTIONS, flags=re.M | re.S)
+BANK = re.findall(r"^### (\d+) · (\w+) · lessons? [\d, ]+ · (\d+) points$(.*?)(?=^#|\Z)", QUESTIONS, flags=re.M | re.S)
 BLOCK = re.compile(r"```python\n(.*?)```", flags=re.S)
 KEY = re.compile(r"<details><summary>Key</summary>(.*?)</details>", flags=re.S)
 
@@ -36,7 +36,7 @@ def test_each_key_gives_away_all_points(number, points, text):
 
 @pytest.mark.parametrize(("number", "text"), [(n, t) for n, _, _, t in BANK if BLOCK.search(KEY.search(t)[1])])
 def test_code_in_keys_is_right(number, text):
-    (prelude,) = BLOCK.findall(QUESTIONS[: QUESTIONS.index("# Derive")])
+    (prelude,) = BLOCK.findall(QUESTIONS[: QUESTIONS.index("## Derive")])
     (code,) = BLOCK.findall(KEY.search(text)[1])
     assert "assert" in code
     exec(prelude + code, {})
@@ -45,7 +45,7 @@ def test_code_in_keys_is_right(number, text):
 def test_students_get_the_questions_without_the_key():
     bank = editions.without_key(QUESTIONS)
     assert "Key" not in bank and "details" not in bank
-    assert len(re.findall(r"^## \d+", bank, flags=re.M)) == 30
+    assert len(re.findall(r"^### \d+", bank, flags=re.M)) == 30
     assert "return scores.masked_fill(mask, -torch.inf)" in bank  # code of a question stays
 
 
