@@ -1,62 +1,68 @@
-"""An exercise: a solution, what to try an answer on, and the usual slips, each written as the wrong line.
+"""An exercise: a solution, and a checker that knows hints, the usual slips, and what to try an answer on.
 
-A slip replaces the line of the solution that begins as it does: "return output / m" the line "return …", and
-"scores = query @ key.mT" the line "scores = …". So a slip reads as a reader would write it, and two of them in
-different lines make a third mistake.
+The checker is written as a function that yields trials, with `@exercise(solution)` above it. Its docstring holds hints
+and slips, what to say → the wrong line as a reader would write it:
+
+    ? What is twice a number?
+    the number is squared, not doubled → return x * x
+    what to say about a longer slip →
+        keys = torch.cat([key, p_k], dim=2); values = torch.cat([value, p_v], dim=2)
+
+A slip replaces the line of the solution that begins alike, here "return …", or several of them. Two slips in different
+lines make a third mistake.
 """
 
 import io
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
-from inspect import getsource
+from inspect import getdoc, getsource
 from itertools import combinations
 from types import SimpleNamespace
 
 import torch
 
 from apt_minimal.course import EXERCISES, report, state
-from apt_minimal.course.judge import alike, difference
+from apt_minimal.course.judge import ANYWHERE, alike, difference
 
 
 @dataclass(eq=False, repr=False)
-class Exercise:
+class Checker:
     """Call it with an answer: it says what it found, and returns whether the answer is right.
 
     Attributes:
+        trials: yields what a trial tests, in a few words ("one head", "padding on the left"), and then the arguments.
+            It is given `draw`: draw(2, 3) is a tensor of normal numbers, the same at every call of the checker. The
+            first trial can be checked by hand. Its docstring holds up to three hints, each saying more (a question, a
+            plan, the line), and the slips.
         solution: a function that is right, one statement a line.
-        trials: makes pairs: what a trial tests, in a few words ("one head", "padding on the left"), and the arguments.
-            The first can be checked by hand. Make floats of torch's default dtype, as `draws` does.
-        slips: what to say → the line (or lines) that stands in place of the solution's.
-        others: what to say → a function, for mistakes that are no slip in one line.
         look: makes of what an answer returned (and of its arguments) what is compared. It may return a text about
             what is wrong, and "" where nothing is: that text is said as it is, and no value is shown.
-        hints: up to three, each saying more: a question, a plan, the line.
         pairs: whether two slips at once are recognised: not where results say so little that other mistakes agree.
         last: inputs, yours and expected of the call that was last reported.
     """
 
+    trials: Callable[[Callable[..., torch.Tensor]], Iterable[tuple]]
     solution: Callable
-    trials: Callable[[], Iterable[tuple[str, tuple]]]
-    slips: Mapping[str, str]
-    others: Mapping[str, Callable] = field(default_factory=dict)
     look: Callable = lambda found, *given: found
-    hints: tuple[str, ...] = ()
     pairs: bool = True
     last: SimpleNamespace | None = field(default=None, init=False)
     wrong_tries: int = field(default=0, init=False)
     hints_seen: int = field(default=0, init=False)
+
+    def __post_init__(self):
+        self.hints, self.slips = _read(getdoc(self.trials) or "")
 
     def __call__(self, answer: Callable) -> bool:
         if not callable(answer):
             print(f"✗ give the function itself, not what it returns: {self.name}(your_function)")
             return False
         with _left_alone():
-            trials = list(self.trials())
+            trials = [(tests, inputs) for tests, *inputs in self.trials(draws(0))]
             given = [self._try(answer, inputs, aloud=i == 0) for i, (_, inputs) in enumerate(trials)]
             right = [self._try(self.solution, inputs) for _, inputs in trials]
             faults = [difference(*pair) for pair in zip(given, right, strict=True)]
@@ -104,33 +110,28 @@ class Exercise:
 
     @cached_property
     def mistakes(self) -> dict[str, Callable]:
-        """What to say → a function that makes this mistake."""
-        return {**self.others, **{said: self.with_slips(said) for said in self.slips}}
+        """What to say → a function that makes this slip."""
+        return {said: self.with_lines(*lines) for said, lines in self.slips.items()}
 
-    def with_slips(self, *slips: str) -> Callable | None:
-        """The solution with these slips made; None where two of them want the same line.
+    def with_lines(self, *others: str) -> Callable | None:
+        """The solution with other lines in place of those that begin alike; None where two want the same place.
 
         Raises:
-            ValueError: no line of the solution begins like a slip's, or more than one does.
+            ValueError: no line of the solution begins like one of them, or more than one does.
         """
-        lines, changed = list(self._lines), set()
-        for wrong in (line for slip in slips for line in self.slips[slip].splitlines()):
-            places = [i for i, line in enumerate(lines) if _beginning(line) == _beginning(wrong)]
+        lines, changed = getsource(self.solution).splitlines(), set()
+        for other in others:
+            places = [i for i, line in enumerate(lines) if _beginning(line) == _beginning(other)]
             if len(places) != 1:
-                raise ValueError(f"{len(places)} lines of {self.solution.__name__} begin like the slip {wrong!r}")
+                raise ValueError(f"{len(places)} lines of {self.solution.__name__} begin like {other!r}")
             if places[0] in changed:
                 return None
             changed.add(places[0])
-            lines[places[0]] = lines[places[0]][: -len(lines[places[0]].lstrip())] + wrong
-        scope = dict(self.solution.__globals__)
-        exec("\n".join(lines), scope)
-        return scope[self.solution.__name__]
+            lines[places[0]] = lines[places[0]][: -len(lines[places[0]].lstrip())] + other
+        exec("\n".join(lines), self.solution.__globals__, made := {})
+        return made[self.solution.__name__]
 
-    @cached_property
-    def _lines(self) -> list[str]:
-        return getsource(self.solution).splitlines()
-
-    def _try(self, function: Callable, inputs: tuple, aloud: bool = False):
+    def _try(self, function: Callable, inputs: list, aloud: bool = False):
         """What `look` makes of the function's result, or the exception raised. Only the first call may print."""
         try:
             with nullcontext() if aloud else redirect_stdout(io.StringIO()):
@@ -147,24 +148,54 @@ class Exercise:
         for said, mistake in self.mistakes.items():
             if all(self._agreement(mistake, given, trials)):
                 return said
+        for said, spoilt in ANYWHERE.items():
+            if all(alike(value, spoilt(expected)) for value, expected in zip(given, right, strict=True)):
+                return said
         for pair in combinations(self.slips, 2) if self.pairs else ():
-            both = self.with_slips(*pair)
-            if both and all(self._agreement(both, given, trials)) and not self._cancel(pair, right, trials):
+            both = self.with_lines(*self.slips[pair[0]], *self.slips[pair[1]])
+            if both and all(self._agreement(both, given, trials)) and not self._cancel(pair, both, right, trials):
                 return "; ".join(pair)
         return ""
 
-    def _cancel(self, pair: tuple[str, str], right: list, trials: list) -> bool:
+    def _cancel(self, pair: tuple[str, str], both: Callable, right: list, trials: list) -> bool:
         """Whether one slip makes up for the other in some trial: an answer is likely right there for another reason."""
-        each = (self._agreement(self.mistakes[said], right, trials) for said in pair)
-        both = self._agreement(self.with_slips(*pair), right, trials)
-        return any(passes and not (one and other) for passes, one, other in zip(both, *each, strict=True))
+        each = (self._agreement(mistake, right, trials) for mistake in (both, *map(self.mistakes.get, pair)))
+        return any(passes and not (one and other) for passes, one, other in zip(*each, strict=True))
 
     def _agreement(self, function: Callable, values: list, trials: list) -> Iterator[bool]:
         return (alike(value, self._try(function, inputs)) for value, (_, inputs) in zip(values, trials, strict=True))
 
 
+def _read(text: str) -> tuple[tuple[str, ...], dict[str, list[str]]]:
+    """The hints of an exercise's text, and its slips: what to say → lines."""
+    hints, slips, said = [], {}, ""
+    for line in text.splitlines():
+        if line.startswith("? "):
+            hints.append(line[2:])
+            continue
+        if " →" in line:
+            said, line = line.split(" →")
+            slips[said] = []
+        slips[said] += [statement.strip() for statement in line.split("; ") if statement]
+    return tuple(hints), slips
+
+
 def _beginning(line: str) -> str:
     return line.split(" = ")[0].strip() if " = " in line else line.strip().partition(" ")[0]
+
+
+class Exercise(Checker):
+    """The older form, while lessons 05 and 06 are in it."""
+
+    def __init__(self, solution, trials, slips, others=None, look=lambda found, *given: found, hints=(), pairs=True):
+        super().__init__(lambda draw: ((tests, *inputs) for tests, inputs in trials()), solution, look, pairs)
+        self.hints, self.slips = hints, {said: wrong.splitlines() for said, wrong in slips.items()}
+        self.mistakes = {**(others or {}), **self.mistakes}
+
+
+def exercise(solution: Callable, **options) -> Callable[[Callable], Checker]:
+    """A decorator: makes a checker of trials, for answers that are to do what the solution does."""
+    return lambda trials: Checker(trials, solution, **options)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ the same thing; apart from that a set is a set, a text is a text, and a tensor w
 integers or booleans. Nothing else passes for a value by claiming to be equal to it.
 """
 
+from collections.abc import Callable
 from numbers import Number
 
 import torch
@@ -57,6 +58,30 @@ def alike(one, other) -> bool:
     if isinstance(one, Exception) or isinstance(other, Exception):
         return type(one) is type(other)
     return not difference(one, other)
+
+
+def _spoilt(change: Callable, tensors_only: bool) -> Callable:
+    """A function that changes every number (or only every tensor) in a result."""
+
+    def spoilt(value):
+        if isinstance(value, list | tuple):
+            return [spoilt(one) for one in value]
+        number = isinstance(value, Tensor) or (isinstance(value, float) and not tensors_only)
+        return change(torch.as_tensor(value)) if number else value
+
+    return spoilt
+
+
+# Slips that may be made in any exercise: what to say → what the slip makes of the right result.
+ANYWHERE = {
+    "the result is a share, not per cent: 100 times too much": _spoilt(lambda x: 100 * x, False),
+    "don't round": _spoilt(lambda x: x.double().round(decimals=2), False),
+    "don't round, least of all to one decimal": _spoilt(lambda x: x.double().round(decimals=1), False),
+    "don't round, least of all to whole numbers": _spoilt(lambda x: x.double().round(), False),
+    "axes of size 1 are lost (squeeze?): keep them": _spoilt(lambda x: x.squeeze(), True),
+    "the first two axes have changed places": _spoilt(lambda x: x.transpose(0, 1) if x.dim() > 1 else x, True),
+    "the last two axes have changed places": _spoilt(lambda x: x.mT if x.dim() > 1 else x, True),
+}
 
 
 def _plain(value):

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from apt_minimal.course.check import Exercise
+from apt_minimal.course.check import exercise
 
 
 def softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
@@ -77,30 +77,11 @@ def telling_inputs():
     return query[None, None], key[None, None], value[None, None], mask[None, None, None]
 
 
-def hides(fault: str, reason: str) -> str:
-    return f"on these inputs {fault} gives the right result: {reason}"
-
-
-TOO = " (hidden too: scaled_by_keys)"
-SLIPS = {
-    hides("masks_queries", "the mask is True everywhere, so it doesn't matter what it is applied to"): (
-        "mask = torch.tensor([True, True, True])"
-    ),
-    hides("keys_ask", "the scores are symmetric (queries equal to keys make them so), so it doesn't matter who asks"): (
-        "query = torch.tensor([[2.0, 1.0], [0.0, -1.0], [1.0, 3.0]])"
-    ),
-    hides("keys_ask", "all values are equal, so any weights that sum to 1 give the same" + TOO): (
-        "value = torch.ones(3, 2)"
-    ),
-    hides("keys_ask", "only one key may be looked at: its weight is 1, whatever its score" + TOO): (
-        "mask = torch.tensor([True, False, False])"
-    ),
-    "query, key and value must hold whole numbers from −3 to 3, in a floating-point dtype": "key = query / 2",
-}
-HINTS = (
-    "What would hide each of the four faults? Note one property of the inputs for each.",
-    "Avoid symmetric scores, a coincidence of two sizes, and a mask that hides nothing or leaves too little.",
-    "Take n = 3 and d_h = 2, queries other than keys, and a mask that hides one key of three.",
-)
-TRIAL = "four faulty attentions", ()
-check_telling_inputs = Exercise(telling_inputs, lambda: [TRIAL], SLIPS, look=verdict, hints=HINTS)
+@exercise(telling_inputs, look=verdict)
+def check_telling_inputs(draw):
+    """
+    ? What would hide each of the four faults? Note one property of the inputs for each.
+    ? Avoid symmetric scores, a coincidence of two sizes, and a mask that hides nothing or leaves too little.
+    ? Take n = 3 and d_h = 2, queries other than keys, and a mask that hides one key of three.
+    """
+    yield ("four faulty attentions",)

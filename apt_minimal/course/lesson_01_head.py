@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from apt_minimal.course.check import Exercise
+from apt_minimal.course.check import exercise
 
 ENOUGH = 0.9
 
@@ -43,30 +43,20 @@ def look_back(n):
     return query, key
 
 
-SLIPS = {
-    "each token looks at itself; it should look at the one before it": "looked_at = torch.arange(n)",
-    "each token looks at the next one; it should look at the one before it": (
-        "looked_at = (torch.arange(n) + 1).clamp(max=n - 1)"
-    ),
-    "the first token looks at the last one (torch counts −1 from the end); it should look at itself": (
-        "looked_at = torch.arange(n) - 1"
-    ),
-    "each token looks at the right place, but far too softly: make the queries (or the keys) longer": (
-        "query = key[looked_at]"
-    ),
-    "query and key have changed places: each token is looked at by the one before it": "return key, query",
-}
-HINTS = (
-    "A key says where a token is. What would a query have to say, to ask for the place before its own?",
-    "Give each place a direction of its own (one row of torch.eye(n)), and let the query of token i be the key of "
-    "token i − 1, many times as long.",
-    "query = 10 * n**0.5 * key[(torch.arange(n) - 1).clamp(min=0)]",
-)
-
-
-def trials():
+@exercise(look_back, look=verdict, pairs=False)
+def check_look_back(draw):
+    """
+    ? A key says where a token is. What would a query have to say, to ask for the place before its own?
+    ? Give each place one row of torch.eye(n) as key. The query of token i is the key of token i − 1, made long.
+    ? query = 10 * n**0.5 * key[(torch.arange(n) - 1).clamp(min=0)]
+    each token looks at itself; it should look at the one before it → looked_at = torch.arange(n)
+    each token looks at the next one; it should look at the one before it →
+        looked_at = (torch.arange(n) + 1).clamp(max=n - 1)
+    the first token looks at the last one (torch counts −1 from the end); it should look at itself →
+        looked_at = torch.arange(n) - 1
+    each token looks at the right place, but far too softly: make the queries (or the keys) longer →
+        query = key[looked_at]
+    query and key have changed places: each token is looked at by the one before it → return key, query
+    """
     for n in (3, 1, 2, 8, 40):
-        yield ("one token" if n == 1 else f"{n} tokens"), (n,)
-
-
-check_look_back = Exercise(look_back, trials, SLIPS, look=verdict, hints=HINTS, pairs=False)
+        yield "one token" if n == 1 else f"{n} tokens", n

@@ -2,13 +2,8 @@
 
 from statistics import fmean
 
-from apt_minimal.course.check import Exercise
+from apt_minimal.course.check import exercise
 from apt_minimal.lab.data.entities import entities  # noqa: F401  a slip reads leniently with it
-
-__all__ = ["check_align_labels", "check_entities", "check_strict_f1"]
-
-# 9.1
-
 
 def align_labels(word_ids, tags):
     """Return each word's tag at its first sub-word, -100 everywhere else."""
@@ -22,53 +17,36 @@ def align_labels(word_ids, tags):
     return labels
 
 
-def _words():
+@exercise(align_labels)
+def check_align_labels(draw):
+    """
+    ? How can you see, at a sub-word, that it is the first of its word?
+    ? Remember the previous sub-word's word. If the word is another one and not None, its tag is tags[word].
+    ? tags[word] if word is not None and word != previous else -100
+    every sub-word gets its word's tag: only the first one has it, the others -100 → first = word is not None
+    the tag belongs on the first sub-word, not the last →
+        first = word is not None and word not in word_ids[len(labels) + 1 :]
+    word 0 is a word, but `if word` is false for it → first = word and word != previous
+    neighbours may have the same tag: compare words →
+        first = word is not None and (previous is None or tags[word] != tags[previous])
+    special tokens and padding have no word (None): they get -100, too → first = word != previous
+    words are numbered from 0, as places in a list are: tags[word] → label = tags[word - 1] if first else -100
+    words are numbered from 0: tags[word + 1] is the next word's → label = tags[word + 1] if first else -100
+    words are counted, but one may have no sub-word → label = tags[sum(x != -100 for x in labels)] if first else -100
+    what is not a first sub-word gets -100: 0 is a tag → label = tags[word] if first else 0
+    it is -100 that the losses ignore, not 100 → label = tags[word] if first else 100
+    these are the words' numbers: their tags are asked for → label = word if first else -100
+    every sub-word needs a label, -100 where it isn't a first one → return [label for label in labels if label != -100]
+    special tokens need a label too, -100 → return [label for word, label in zip(word_ids, labels) if word is not None]
+    """
     short = [None, 0, 1, None], [5, 3]
-    yield "one sub-word per word", short
-    yield "the same sentence again (nothing left over)", short
-    yield "words of several sub-words", ([None, 0, 0, 0, 1, None], [5, 3])
-    yield "padding", ([None, 0, 1, 1, None, None, None], [4, 2])
-    yield "neighbours with the same tag", ([None, 0, 1, 1, 2, None], [6, 6, 6])
-    yield "tag number 0", ([None, 0, 0, 1, 2, None], [0, 7, 0])
-    yield "a word without a sub-word", ([None, 1, 1, 2, None], [4, 1, 2])
-
-
-check_align_labels = Exercise(
-    align_labels,
-    _words,
-    {
-        "every sub-word gets its word's tag: only the first one has it, the others -100": "first = word is not None",
-        "the tag belongs on the first sub-word, not the last": (
-            "first = word is not None and word not in word_ids[len(labels) + 1 :]"
-        ),
-        "word 0 is a word, but `if word` is false for it": "first = word and word != previous",
-        "neighbours may have the same tag: compare words": (
-            "first = word is not None and (previous is None or tags[word] != tags[previous])"
-        ),
-        "special tokens and padding have no word (None): they get -100, too": "first = word != previous",
-        "words are numbered from 0, as places in a list are: tags[word]": "label = tags[word - 1] if first else -100",
-        "words are numbered from 0: tags[word + 1] is the next word's": "label = tags[word + 1] if first else -100",
-        "words are counted, but one may have no sub-word": (
-            "label = tags[sum(x != -100 for x in labels)] if first else -100"
-        ),
-        "what is not a first sub-word gets -100: 0 is a tag": "label = tags[word] if first else 0",
-        "it is -100 that the losses ignore, not 100": "label = tags[word] if first else 100",
-        "these are the words' numbers: their tags are asked for": "label = word if first else -100",
-        "every sub-word needs a label, -100 where it isn't a first one": (
-            "return [label for label in labels if label != -100]"
-        ),
-        "special tokens need a label too, -100": (
-            "return [label for word, label in zip(word_ids, labels) if word is not None]"
-        ),
-    },
-    hints=(
-        "How can you see, at a sub-word, that it is the first of its word?",
-        "Remember the previous sub-word's word. If the word is another one and not None, its tag is tags[word].",
-        "tags[word] if word is not None and word != previous else -100",
-    ),
-)
-
-# 9.2
+    yield "one sub-word per word", *short
+    yield "the same sentence again (nothing left over)", *short
+    yield "words of several sub-words", [None, 0, 0, 0, 1, None], [5, 3]
+    yield "padding", [None, 0, 1, 1, None, None, None], [4, 2]
+    yield "neighbours with the same tag", [None, 0, 1, 1, 2, None], [6, 6, 6]
+    yield "tag number 0", [None, 0, 0, 1, 2, None], [0, 7, 0]
+    yield "a word without a sub-word", [None, 1, 1, 2, None], [4, 1, 2]
 
 
 def find_entities(tags):
@@ -86,7 +64,45 @@ def find_entities(tags):
     return found
 
 
-def _tagged():
+def _distinct(found, tags):
+    """A list will do for a set, if no entity is in it twice."""
+    return set(found) if isinstance(found, list | tuple) and len(set(found)) == len(found) else found
+
+
+@exercise(find_entities, look=_distinct)
+def check_entities(draw):
+    """
+    ? Walk over the tags: when is an entity open, and what closes it?
+    ? Keep the open entity's type and start. Close it at whatever is not an I- of this type. Put an O behind the sentence, so that the last one closes too.
+    ? if start is not None and tag != "I-" + kind: add (kind, start, i), and nothing is open any more
+    the end is exclusive: it is the place behind the entity's last word → entity = (kind, start, i - 1)
+    an entity may last to the end of the sentence: yours is never closed there → for i, tag in enumerate(tags):
+    B- begins a new entity, also behind one of its type →
+        closes = kind is not None and tag[1:] != "-" + kind; begins = tag.startswith("B-") and tag[2:] != kind
+    an I- goes on only with its own type → closes = kind is not None and tag[0] != "I"
+    read strictly, an I- that continues nothing begins nothing → begins = tag not in ("O", f"I-{kind}")
+    read strictly, an I- behind O begins nothing →
+        begins = tag[0] == "B" or tag[0] == "I" and (i == 0 or tags[i - 1] == "O")
+    read strictly, an I- of another type only closes → begins = tag[0] == "B" or tag[0] == "I" and closes
+    an O closes the open entity →
+        closes = kind is not None and tag not in ("O", "I-" + kind) or i == len(tags) and kind is not None
+    an O closes the open entity: no I- goes on after the gap →
+        closes = kind is not None and tag not in ("O", "I-" + kind) or i == len(tags) and kind is not None
+        entity = (kind, start, max(j for j in range(start, i) if tags[j][1:] == tags[start][1:]) + 1)
+    an I- of another type closes the entity for good →
+        closes = kind is not None and not tag.startswith("I-")
+        entity = (kind, start, max(j for j in range(start, i) if tags[j][1:] == tags[start][1:]) + 1)
+    yours is open until the next B-: whatever is no I- of its type closes it →
+        closes = kind is not None and (tag[0] == "B" or i == len(tags))
+    an entity stays open after it was closed: reset what you remember of it → kind = kind  # not reset
+    an I- belongs to the entity in front of it → closes = kind is not None
+    a type may hold a hyphen (creative-work) →
+        closes = kind is not None and (tag[:2] != "I-" or tag.split("-")[1] != kind); kind, start = tag.split("-")[1], i
+    the type stands behind the B-: without these two characters → entity = ("B-" + kind, start, i)
+    the order is (type, start, end) → entity = (start, i, kind)
+    the type comes first, then start and end → entity = (start, i)
+    words are counted from 0 → entity = (kind, start + 1, i + 1)
+    """
     for tests, tags in {
         "an entity of two words": "O B-Loc I-Loc O",
         "an entity at the end": "O O B-Peop I-Peop",
@@ -101,60 +117,7 @@ def _tagged():
         "several entities": "B-Peop I-Peop O B-Loc O B-Org I-Org I-Org",
         "a type with a hyphen": "O B-creative-work I-creative-work B-work",
     }.items():
-        yield tests, (tags.split(),)
-
-
-def _distinct(found, tags):
-    """A list will do for a set, if no entity is in it twice."""
-    return set(found) if isinstance(found, list | tuple) and len(set(found)) == len(found) else found
-
-
-GAP = 'closes = kind is not None and tag not in ("O", "I-" + kind) or i == len(tags) and kind is not None'
-LAST_INSIDE = "entity = (kind, start, max(j for j in range(start, i) if tags[j][1:] == tags[start][1:]) + 1)"
-check_entities = Exercise(
-    find_entities,
-    _tagged,
-    {
-        "the end is exclusive: it is the place behind the entity's last word": "entity = (kind, start, i - 1)",
-        "an entity may last to the end of the sentence: yours is never closed there": "for i, tag in enumerate(tags):",
-        "B- begins a new entity, also behind one of its type": (
-            'closes = kind is not None and tag[1:] != "-" + kind\nbegins = tag.startswith("B-") and tag[2:] != kind'
-        ),
-        "an I- goes on only with its own type": 'closes = kind is not None and tag[0] != "I"',
-        "read strictly, an I- that continues nothing begins nothing": 'begins = tag not in ("O", f"I-{kind}")',
-        "read strictly, an I- behind O begins nothing": (
-            'begins = tag[0] == "B" or tag[0] == "I" and (i == 0 or tags[i - 1] == "O")'
-        ),
-        "read strictly, an I- of another type only closes": 'begins = tag[0] == "B" or tag[0] == "I" and closes',
-        "an O closes the open entity": GAP,
-        "an O closes the open entity: no I- goes on after the gap": f"{GAP}\n{LAST_INSIDE}",
-        "an I- of another type closes the entity for good": (
-            f'closes = kind is not None and not tag.startswith("I-")\n{LAST_INSIDE}'
-        ),
-        "yours is open until the next B-: whatever is no I- of its type closes it": (
-            'closes = kind is not None and (tag[0] == "B" or i == len(tags))'
-        ),
-        "an entity stays open after it was closed: reset what you remember of it": "kind = kind  # not reset",
-        "an I- belongs to the entity in front of it": "closes = kind is not None",
-        "a type may hold a hyphen (creative-work)": (
-            'closes = kind is not None and (tag[:2] != "I-" or tag.split("-")[1] != kind)\n'
-            'kind, start = tag.split("-")[1], i'
-        ),
-        "the type stands behind the B-: without these two characters": 'entity = ("B-" + kind, start, i)',
-        "the order is (type, start, end)": "entity = (start, i, kind)",
-        "the type comes first, then start and end": "entity = (start, i)",
-        "words are counted from 0": "entity = (kind, start + 1, i + 1)",
-    },
-    look=_distinct,
-    hints=(
-        "Walk over the tags: when is an entity open, and what closes it?",
-        "Keep the open entity's type and start. Close it at whatever is not an I- of this type. Put an O behind the "
-        "sentence, so that the last one closes too.",
-        'if start is not None and tag != "I-" + kind: add (kind, start, i), and nothing is open any more',
-    ),
-)
-
-# 9.3
+        yield tests, tags.split()
 
 
 def strict_f1(gold, predicted):
@@ -164,25 +127,6 @@ def strict_f1(gold, predicted):
     hits = len(true & guessed)
     size = len(true) + len(guessed)
     return 2 * hits / max(size, 1)
-
-
-def _sentences():
-    for tests, gold, predicted in (
-        ("a wrong end", ["B-Loc I-Loc O"], ["B-Loc O O"]),
-        ("one of three entities found", ["B-Loc B-Org B-Loc O"], ["B-Loc O O O"]),
-        ("one entity and two false alarms", ["B-Loc O O O"], ["B-Loc O B-Org B-Loc"]),
-        ("a wrong type", ["B-Loc O B-Org B-Org"], ["B-Org O B-Org B-Org"]),
-        ("a wrong start", ["O B-Loc I-Loc B-Org"], ["B-Loc I-Loc I-Loc B-Org"]),
-        ("a sentence of O tags that are all right", ["O O O O B-Loc"], ["O O O O O"]),
-        ("equal entities in different sentences", ["B-Loc O", "O B-Org"], ["O O", "B-Loc B-Org"]),
-        ("sentences of different size", ["B-Loc B-Loc B-Loc", "B-Org O O"], ["B-Loc B-Loc B-Loc", "O O B-Org"]),
-        ("types of different size", ["B-Loc B-Loc B-Loc O", "B-Org O O"], ["B-Loc B-Loc B-Loc B-Org", "O O O"]),
-        ("an I- that continues nothing (strict)", ["O B-Loc", "B-Loc O"], ["O B-Loc", "I-Loc O"]),
-        ("an I- of another type (strict)", ["B-Loc O", "B-Org O"], ["B-Loc I-Org", "B-Loc O"]),
-        ("an I- at the beginning of a sentence", ["O B-Loc", "O B-Org"], ["O B-Loc", "I-Loc B-Org"]),
-        ("nothing predicted and nothing there", ["O O"], ["O O"]),
-    ):
-        yield tests, tuple([tags.split() for tags in side] for side in (gold, predicted))
 
 
 def _macro(gold, predicted):
@@ -219,41 +163,63 @@ def _elements(element: str, found: str = "find_entities(tags)") -> str:
     return _sets(f"{{{element} for i, tags in enumerate(gold) for entity in {found}}}")
 
 
-check_strict_f1 = Exercise(
-    strict_f1,
-    _sentences,
-    {
-        "this is lenient: read strictly, an I- that continues nothing begins nothing": _elements(
-            "(i, *entity)", "entities(tags, lenient=True)"
-        ),
-        "entities end with their sentence: yours run on into the next": _sets("set(find_entities(sum(gold, [])))"),
-        "the same place in another sentence is another place: yours mixes the sentences up": _elements("entity"),
-        "the type must agree as well": _elements("(i, *entity[1:])"),
-        "the end must agree as well": _elements("(i, *entity[:2])"),
-        "the start must agree as well": _elements("(i, entity[0], entity[2])"),
-        "the place must agree as well, not only the type": _elements("(i, entity[0])"),
-        "that is the Jaccard index: F1 is 2 · hits / (true + predicted)": "size = 2 * len(true | guessed)",
-        "F1 is 2 · hits / (true + predicted): yours is half of it": "return hits / max(size, 1)",
-        "that is the precision: F1 asks for what was missed too": "return hits / max(len(guessed), 1)",
-        "that is the recall: F1 asks for false alarms too": "return hits / max(len(true), 1)",
-        "F1 is the harmonic mean, not the plain one": (
-            "return (hits / max(len(guessed), 1) + hits / max(len(true), 1)) / 2"
-        ),
-        "where nothing was predicted and nothing is there, the result is 0": "return 2 * hits / size if size else 1.0",
-        "where nothing was predicted and nothing is there, you divide by 0": "return 2 * hits / size",
-        "the result is a share from 0 to 1, not per cent": "return 200 * hits / max(size, 1)",
-        "don't round": "return round(2 * hits / max(size, 1), 2)",
-        "these are the hits: F1 is a share": "return hits",
-    },
-    {
-        "this is macro over sentences: micro counts over all of them first, and then divides": _macro,
-        "this is macro over types: micro counts over all of them first, and then divides": _macro_over_types,
-        "this is the accuracy over words: F1 is over entities, and right O tags earn nothing": _accuracy,
-        "this is F1 over words: an entity with one wrong word is no hit": _word_f1,
-    },
-    hints=(
-        "What must two entities of two lists have in common to be a hit?",
-        "Make one set of all true entities and one of all predicted ones, with the sentence's number in each element.",
-        "2 * len(true & guessed) / (len(true) + len(guessed)), and 0 where both sets are empty",
-    ),
-)
+@exercise(strict_f1)
+def check_strict_f1(draw):
+    """
+    ? What must two entities of two lists have in common to be a hit?
+    ? Make one set of all true entities and one of all predicted ones, with the sentence's number in each element.
+    ? 2 * len(true & guessed) / (len(true) + len(guessed)), and 0 where both sets are empty
+    this is lenient: read strictly, an I- that continues nothing begins nothing →
+        true = {(i, *entity) for i, tags in enumerate(gold) for entity in entities(tags, lenient=True)}
+        guessed = {(i, *entity) for i, tags in enumerate(predicted) for entity in entities(tags, lenient=True)}
+    entities end with their sentence: yours run on into the next →
+        true = set(find_entities(sum(gold, []))); guessed = set(find_entities(sum(predicted, [])))
+    the same place in another sentence is another place: yours mixes the sentences up →
+        true = {entity for i, tags in enumerate(gold) for entity in find_entities(tags)}
+        guessed = {entity for i, tags in enumerate(predicted) for entity in find_entities(tags)}
+    the type must agree as well →
+        true = {(i, *entity[1:]) for i, tags in enumerate(gold) for entity in find_entities(tags)}
+        guessed = {(i, *entity[1:]) for i, tags in enumerate(predicted) for entity in find_entities(tags)}
+    the end must agree as well →
+        true = {(i, *entity[:2]) for i, tags in enumerate(gold) for entity in find_entities(tags)}
+        guessed = {(i, *entity[:2]) for i, tags in enumerate(predicted) for entity in find_entities(tags)}
+    the start must agree as well →
+        true = {(i, entity[0], entity[2]) for i, tags in enumerate(gold) for entity in find_entities(tags)}
+        guessed = {(i, entity[0], entity[2]) for i, tags in enumerate(predicted) for entity in find_entities(tags)}
+    the place must agree as well, not only the type →
+        true = {(i, entity[0]) for i, tags in enumerate(gold) for entity in find_entities(tags)}
+        guessed = {(i, entity[0]) for i, tags in enumerate(predicted) for entity in find_entities(tags)}
+    that is the Jaccard index: F1 is 2 · hits / (true + predicted) → size = 2 * len(true | guessed)
+    F1 is 2 · hits / (true + predicted): yours is half of it → return hits / max(size, 1)
+    that is the precision: F1 asks for what was missed too → return hits / max(len(guessed), 1)
+    that is the recall: F1 asks for false alarms too → return hits / max(len(true), 1)
+    F1 is the harmonic mean, not the plain one → return (hits / max(len(guessed), 1) + hits / max(len(true), 1)) / 2
+    where nothing was predicted and nothing is there, the result is 0 → return 2 * hits / size if size else 1.0
+    where nothing was predicted and nothing is there, you divide by 0 → return 2 * hits / size
+    the result is a share from 0 to 1, not per cent → return 200 * hits / max(size, 1)
+    don't round → return round(2 * hits / max(size, 1), 2)
+    these are the hits: F1 is a share → return hits
+    """
+    for tests, gold, predicted in (
+        ("a wrong end", ["B-Loc I-Loc O"], ["B-Loc O O"]),
+        ("one of three entities found", ["B-Loc B-Org B-Loc O"], ["B-Loc O O O"]),
+        ("one entity and two false alarms", ["B-Loc O O O"], ["B-Loc O B-Org B-Loc"]),
+        ("a wrong type", ["B-Loc O B-Org B-Org"], ["B-Org O B-Org B-Org"]),
+        ("a wrong start", ["O B-Loc I-Loc B-Org"], ["B-Loc I-Loc I-Loc B-Org"]),
+        ("a sentence of O tags that are all right", ["O O O O B-Loc"], ["O O O O O"]),
+        ("equal entities in different sentences", ["B-Loc O", "O B-Org"], ["O O", "B-Loc B-Org"]),
+        ("sentences of different size", ["B-Loc B-Loc B-Loc", "B-Org O O"], ["B-Loc B-Loc B-Loc", "O O B-Org"]),
+        ("types of different size", ["B-Loc B-Loc B-Loc O", "B-Org O O"], ["B-Loc B-Loc B-Loc B-Org", "O O O"]),
+        ("an I- that continues nothing (strict)", ["O B-Loc", "B-Loc O"], ["O B-Loc", "I-Loc O"]),
+        ("an I- of another type (strict)", ["B-Loc O", "B-Org O"], ["B-Loc I-Org", "B-Loc O"]),
+        ("an I- at the beginning of a sentence", ["O B-Loc", "O B-Org"], ["O B-Loc", "I-Loc B-Org"]),
+        ("nothing predicted and nothing there", ["O O"], ["O O"]),
+    ):
+        yield tests, *tuple([tags.split() for tags in side] for side in (gold, predicted))  # OTHERS {
+
+
+#         "this is macro over sentences: micro counts over all of them first, and then divides": _macro,
+#         "this is macro over types: micro counts over all of them first, and then divides": _macro_over_types,
+#         "this is the accuracy over words: F1 is over entities, and right O tags earn nothing": _accuracy,
+#         "this is F1 over words: an entity with one wrong word is no hit": _word_f1,
+#     }

@@ -10,12 +10,7 @@ from types import SimpleNamespace
 import torch
 from scipy import stats
 
-from apt_minimal.course.check import Exercise
-
-__all__ = ["check_curse", "check_disjoint_draw", "check_expected_best", "check_seeds_needed"]
-
-# 10.1
-
+from apt_minimal.course.check import Checker, exercise
 
 def disjoint_draw(n, k, seed):
     """Return k positions of 0..n − 1 that train, and k others that choose."""
@@ -25,7 +20,7 @@ def disjoint_draw(n, k, seed):
     return drawn[:k], drawn[k:]
 
 
-class DrawExercise(Exercise):
+class DrawExercise(Checker):
     """An exercise whose trials are many calls: one for each seed. They are judged together."""
 
     def _try(self, function, inputs, aloud=False):
@@ -41,15 +36,6 @@ class DrawExercise(Exercise):
                 raise
 
         return super()._try(each, inputs, aloud)
-
-
-def _draws():
-    apart = [*range(20), *range(100, 2100, 100)]
-    yield "one draw", (5, 2, [0])
-    yield "all positions drawn", (10, 5, list(range(20)))
-    yield "forty seeds twice", (40, 16, apart + apart[::-1])
-    yield "240 small draws that are equally likely", (6, 2, list(range(240)))
-    yield "fewer than 2k positions", (9, 5, [0])
 
 
 def _draw_fault(found, n, k, seeds):
@@ -108,45 +94,38 @@ def _surprise(found, possible):
     return sum((count - mean) ** 2 / mean for count in counts) + mean * (possible - len(counts))
 
 
-check_disjoint_draw = DrawExercise(
-    disjoint_draw,
-    _draws,
-    {
-        "the two lists share positions: what chooses would have been trained on": (
-            "return drawn[:k], random.Random(seed + 1).sample(range(n), k)"
-        ),
-        "the two lists are drawn alike, and share all positions": "return drawn[:k], drawn[:k]",
-        "a position occurs twice in one list": "drawn = random.Random(seed).choices(range(n), k=2 * k)",
-        "the same seed must give the same draw, whatever was drawn before: make a generator from the seed": (
-            "drawn = random.sample(range(n), 2 * k)"
-        ),
-        "the draw is the same for every seed": "drawn = random.Random(0).sample(range(n), 2 * k)",
-        "many seeds give the same draw": "drawn = random.Random(seed % 10).sample(range(n), 2 * k)",
-        "positions run from 0 to n − 1": "drawn = random.Random(seed).sample(range(1, n + 1), 2 * k)",
-        "one set always has the lower positions: sorted before the cut": "return sorted(drawn)[:k], sorted(drawn)[k:]",
-        "what chooses isn't drawn: it is the first left": (
-            "return drawn[:k], [i for i in range(n) if i not in drawn[:k]][:k]"
-        ),
-        "k positions each are asked for: yours share k": "return drawn[: k // 2], drawn[k // 2 : k]",
-        "k positions choose, not all that are left": "return drawn[:k], [i for i in range(n) if i not in drawn[:k]]",
-        "two lists are asked for: first the positions that train, then those that choose": "return drawn",
-        "lists are asked for: a set has no order": "return set(drawn[:k]), set(drawn[k:])",
-        "each list holds positions, integers": "return list(map(float, drawn[:k])), list(map(float, drawn[k:]))",
-        "where 2k is above n, raise a ValueError": (
-            "if 2 * k > 2 * n:\ndrawn = random.Random(seed).sample(range(n), min(2 * k, n))"
-        ),
-        "where 2k is above n, the error asked for is a ValueError": "raise IndexError(n, k)",
-    },
-    look=_draw_fault,
-    pairs=False,
-    hints=(
-        "How can a single random order of all positions give both lists?",
-        "Shuffle once, with a generator of your own, made from the seed. Then cut. Two separate draws may overlap.",
-        "random.Random(seed).sample(range(n), 2 * k) draws both lists at once.",
-    ),
-)
-
-# 10.2
+@exercise(disjoint_draw, look=_draw_fault, pairs=False)
+def check_disjoint_draw(draw):
+    """
+    ? How can a single random order of all positions give both lists?
+    ? Shuffle once, with a generator of your own, made from the seed. Then cut. Two separate draws may overlap.
+    ? random.Random(seed).sample(range(n), 2 * k) draws both lists at once.
+    the two lists share positions: what chooses would have been trained on →
+        return drawn[:k], random.Random(seed + 1).sample(range(n), k)
+    the two lists are drawn alike, and share all positions → return drawn[:k], drawn[:k]
+    a position occurs twice in one list → drawn = random.Random(seed).choices(range(n), k=2 * k)
+    the same seed must give the same draw, whatever was drawn before: make a generator from the seed →
+        drawn = random.sample(range(n), 2 * k)
+    the draw is the same for every seed → drawn = random.Random(0).sample(range(n), 2 * k)
+    many seeds give the same draw → drawn = random.Random(seed % 10).sample(range(n), 2 * k)
+    positions run from 0 to n − 1 → drawn = random.Random(seed).sample(range(1, n + 1), 2 * k)
+    one set always has the lower positions: sorted before the cut → return sorted(drawn)[:k], sorted(drawn)[k:]
+    what chooses isn't drawn: it is the first left → return drawn[:k], [i for i in range(n) if i not in drawn[:k]][:k]
+    k positions each are asked for: yours share k → return drawn[: k // 2], drawn[k // 2 : k]
+    k positions choose, not all that are left → return drawn[:k], [i for i in range(n) if i not in drawn[:k]]
+    two lists are asked for: first the positions that train, then those that choose → return drawn
+    lists are asked for: a set has no order → return set(drawn[:k]), set(drawn[k:])
+    each list holds positions, integers → return list(map(float, drawn[:k])), list(map(float, drawn[k:]))
+    where 2k is above n, raise a ValueError →
+        if 2 * k > 2 * n:; drawn = random.Random(seed).sample(range(n), min(2 * k, n))
+    where 2k is above n, the error asked for is a ValueError → raise IndexError(n, k)
+    """
+    apart = [*range(20), *range(100, 2100, 100)]
+    yield "one draw", 5, 2, [0]
+    yield "all positions drawn", 10, 5, list(range(20))
+    yield "forty seeds twice", 40, 16, apart + apart[::-1]
+    yield "240 small draws that are equally likely", 6, 2, list(range(240))
+    yield "fewer than 2k positions", 9, 5, [0]
 
 
 def expected_best(n, accuracies):
@@ -160,57 +139,41 @@ def expected_best(n, accuracies):
     return exceeds.sum().item() / n
 
 
-def _classifiers():
-    yield "the lesson's two guessers on two examples", (2, [0.5, 0.5])
-    yield "a single classifier", (7, [0.3])
-    yield "twenty guessers", (16, [0.5] * 20)
-    yield "three accuracies", (16, [0.9, 0.1, 0.5])
-    yield "two accuracies", (5, [0.2, 0.7])
-    yield "an accuracy of 0", (6, [0.0, 0.4])
-    yield "an accuracy of 1", (6, [0.3, 1.0])
-    yield "200 examples", (200, [0.5, 0.6, 0.55])
-
-
-check_expected_best = Exercise(
-    expected_best,
-    _classifiers,
-    {
-        "that is the best of the expected scores: the expected best score is higher": "return max(accuracies)",
-        "that is the mean of the accuracies: nothing has been chosen yet": "return sum(accuracies) / len(accuracies)",
-        "that is a number of right answers: divide by n for a score": "return exceeds.sum().item()",
-        "each classifier has its own F, not the mean accuracy's": (
-            "for p in [sum(accuracies) / len(accuracies)] * len(accuracies):"
-        ),
-        "each classifier has its own F, not the first one's": "for p in accuracies[:1] * len(accuracies):",
-        "each classifier has its own F, not the best one's": "for p in [max(accuracies)] * len(accuracies):",
-        "equally good classifiers count each: two guessers pull two tickets": "for p in {*accuracies}:",
-        "the sum begins at j = 0, the chance that the best has more than 0 right": "exceeds = 1 - at_most[1:-1]",
-        "F(j) includes j: at most j right answers": (
-            "F = torch.tensor([0.0, *chances[:-1]], dtype=torch.float64).cumsum(0)"
-        ),
-        "F(j) adds up the chances to j: cumsum is missing": "F = torch.tensor(chances, dtype=torch.float64)",
-        "that is the expected worst score": (
-            "F = 1 - torch.tensor(chances, dtype=torch.float64).cumsum(0)\nexceeds = at_most[:-1]"
-        ),
-        "in how many ways are j of n right?": "chances = [p**j * (1 - p) ** (n - j) for j in range(n + 1)]",
-        "(1 − p) to the n − j is missing: these are wrong": "chances = [math.comb(n, j) * p**j for j in range(n + 1)]",
-        "p to the j is missing: these are right": (
-            "chances = [math.comb(n, j) * (1 - p) ** (n - j) for j in range(n + 1)]"
-        ),
-        "p is the chance to be right, not wrong": (
-            "chances = [math.comb(n, j) * (1 - p) ** j * p ** (n - j) for j in range(n + 1)]"
-        ),
-        "P(max ≤ j) is summed: the chance to exceed j is 1 minus it": "exceeds = at_most[:-1]",
-        "an exact value is asked for: don't round": "return round(exceeds.sum().item() / n, 3)",
-    },
-    hints=(
-        "With what chance have all of them at most j right?",
-        "Independent chances multiply, each classifier with its own F(j). Sum 1 − the product over j < n; divide by n.",
-        "F is the cumulative sum of math.comb(n, j) * p**j * (1 - p) ** (n - j).",
-    ),
-)
-
-# 10.3
+@exercise(expected_best)
+def check_expected_best(draw):
+    """
+    ? With what chance have all of them at most j right?
+    ? Independent chances multiply, each classifier with its own F(j). Sum 1 − the product over j < n; divide by n.
+    ? F is the cumulative sum of math.comb(n, j) * p**j * (1 - p) ** (n - j).
+    that is the best of the expected scores: the expected best score is higher → return max(accuracies)
+    that is the mean of the accuracies: nothing has been chosen yet → return sum(accuracies) / len(accuracies)
+    that is a number of right answers: divide by n for a score → return exceeds.sum().item()
+    each classifier has its own F, not the mean accuracy's →
+        for p in [sum(accuracies) / len(accuracies)] * len(accuracies):
+    each classifier has its own F, not the first one's → for p in accuracies[:1] * len(accuracies):
+    each classifier has its own F, not the best one's → for p in [max(accuracies)] * len(accuracies):
+    equally good classifiers count each: two guessers pull two tickets → for p in {*accuracies}:
+    the sum begins at j = 0, the chance that the best has more than 0 right → exceeds = 1 - at_most[1:-1]
+    F(j) includes j: at most j right answers → F = torch.tensor([0.0, *chances[:-1]], dtype=torch.float64).cumsum(0)
+    F(j) adds up the chances to j: cumsum is missing → F = torch.tensor(chances, dtype=torch.float64)
+    that is the expected worst score →
+        F = 1 - torch.tensor(chances, dtype=torch.float64).cumsum(0); exceeds = at_most[:-1]
+    in how many ways are j of n right? → chances = [p**j * (1 - p) ** (n - j) for j in range(n + 1)]
+    (1 − p) to the n − j is missing: these are wrong → chances = [math.comb(n, j) * p**j for j in range(n + 1)]
+    p to the j is missing: these are right → chances = [math.comb(n, j) * (1 - p) ** (n - j) for j in range(n + 1)]
+    p is the chance to be right, not wrong →
+        chances = [math.comb(n, j) * (1 - p) ** j * p ** (n - j) for j in range(n + 1)]
+    P(max ≤ j) is summed: the chance to exceed j is 1 minus it → exceeds = at_most[:-1]
+    an exact value is asked for: don't round → return round(exceeds.sum().item() / n, 3)
+    """
+    yield "the lesson's two guessers on two examples", 2, [0.5, 0.5]
+    yield "a single classifier", 7, [0.3]
+    yield "twenty guessers", 16, [0.5] * 20
+    yield "three accuracies", 16, [0.9, 0.1, 0.5]
+    yield "two accuracies", 5, [0.2, 0.7]
+    yield "an accuracy of 0", 6, [0.0, 0.4]
+    yield "an accuracy of 1", 6, [0.3, 1.0]
+    yield "200 examples", 200, [0.5, 0.6, 0.55]
 
 
 def curse(dev, test):
@@ -222,7 +185,33 @@ def curse(dev, test):
     return gap.mean()
 
 
-def _runs():
+@exercise(curse)
+def check_curse(draw):
+    """
+    ? Which epoch does each run choose, and what are its two scores there?
+    ? argmax along the epochs returns the first of equal maxima. gather picks one entry per row of dev and of test.
+    ? (dev - test).gather(1, dev.argmax(dim=1, keepdim=True))
+    the sign: reported minus test → gap = judged - reported
+    a mean over the runs is asked for, one number → return gap.squeeze(1)
+    the mean over the runs, not their sum → return gap.sum()
+    that is the mean reported score: the test score is still to be taken off → gap = reported
+    that is every run at every chosen epoch: take one entry per run → judged = test[:, chosen.squeeze(1)]
+    test is read in the chosen epoch, not in the last → judged = test[:, -1:]
+    test is read in the epoch that dev chose, not at its own best → judged = test.amax(dim=1, keepdim=True)
+    the mean test score has no say: that of the chosen epoch has → judged = test.mean(dim=1, keepdim=True)
+    a gap can be negative, and then it counts as such, not as 0 → return gap.clamp(min=0).mean()
+    a gap can be negative, and then it counts as such: no absolute value → return gap.abs().mean()
+    dev chooses the epoch, not test → chosen = test.argmax(dim=1, keepdim=True)
+    dev chooses the epoch, not the largest gap → chosen = (dev - test).argmax(1, True)
+    the best epoch on dev is chosen, not the last → chosen = torch.full((len(dev), 1), dev.shape[1] - 1)
+    that is the mean over all epochs: only the chosen one counts → gap = dev - test
+    of equals the earliest is chosen, not the latest → chosen = dev.shape[1] - 1 - dev.flip(1).argmax(1, True)
+    of equals the earliest is chosen, not the best on test → chosen = (dev + 1e-6 * test).argmax(1, True)
+    each run chooses its own epoch, not one for all → chosen = dev.mean(dim=0).argmax().expand(len(dev), 1)
+    runs are rows and epochs columns: the best epoch of each run is along dim 1 →
+        chosen = dev.argmax(dim=0, keepdim=True); reported = dev.gather(0, chosen); judged = test.gather(0, chosen)
+    each run counts: yours takes the best run's best epoch only → gap = (dev - test).flatten()[dev.argmax()]
+    """
     generator = torch.Generator().manual_seed(0)
 
     def scores(runs, epochs, k=16):
@@ -232,57 +221,18 @@ def _runs():
 
     yield (
         "two runs of three epochs",
-        (
-            torch.tensor([[0.5, 0.75, 0.25], [1.0, 0.5, 0.75]]),
-            torch.tensor([[0.4, 0.5, 0.6], [0.7, 0.2, 0.3]]),
-        ),
+        torch.tensor([[0.5, 0.75, 0.25], [1.0, 0.5, 0.75]]),
+        torch.tensor([[0.4, 0.5, 0.6], [0.7, 0.2, 0.3]]),
     )
-    yield "different epochs chosen", scores(5, 7, k=1000)
-    yield "equal development scores", scores(3, 6, k=2)
-    yield "scores close together", tuple(0.7 + 0.005 * one for one in scores(4, 9, k=1000))
-    yield "as many runs as epochs", scores(4, 4)
-    yield "a mean below 0", (lambda dev, test: (dev - 0.4, test))(*scores(5, 6, k=1000))
-    yield "a single run", scores(1, 7, k=1000)
-    yield "a single epoch", scores(3, 1)
-    yield "float64", tuple(one.double() for one in scores(2, 9))
+    yield "different epochs chosen", *scores(5, 7, k=1000)
+    yield "equal development scores", *scores(3, 6, k=2)
+    yield "scores close together", *tuple(0.7 + 0.005 * one for one in scores(4, 9, k=1000))
+    yield "as many runs as epochs", *scores(4, 4)
+    yield "a mean below 0", *(lambda dev, test: (dev - 0.4, test))(*scores(5, 6, k=1000))
+    yield "a single run", *scores(1, 7, k=1000)
+    yield "a single epoch", *scores(3, 1)
+    yield "float64", *tuple(one.double() for one in scores(2, 9))
 
-
-check_curse = Exercise(
-    curse,
-    _runs,
-    {
-        "the sign: reported minus test": "gap = judged - reported",
-        "a mean over the runs is asked for, one number": "return gap.squeeze(1)",
-        "the mean over the runs, not their sum": "return gap.sum()",
-        "that is the mean reported score: the test score is still to be taken off": "gap = reported",
-        "that is every run at every chosen epoch: take one entry per run": "judged = test[:, chosen.squeeze(1)]",
-        "test is read in the chosen epoch, not in the last": "judged = test[:, -1:]",
-        "test is read in the epoch that dev chose, not at its own best": "judged = test.amax(dim=1, keepdim=True)",
-        "the mean test score has no say: that of the chosen epoch has": "judged = test.mean(dim=1, keepdim=True)",
-        "a gap can be negative, and then it counts as such, not as 0": "return gap.clamp(min=0).mean()",
-        "a gap can be negative, and then it counts as such: no absolute value": "return gap.abs().mean()",
-        "dev chooses the epoch, not test": "chosen = test.argmax(dim=1, keepdim=True)",
-        "dev chooses the epoch, not the largest gap": "chosen = (dev - test).argmax(1, True)",
-        "the best epoch on dev is chosen, not the last": "chosen = torch.full((len(dev), 1), dev.shape[1] - 1)",
-        "that is the mean over all epochs: only the chosen one counts": "gap = dev - test",
-        "of equals the earliest is chosen, not the latest": "chosen = dev.shape[1] - 1 - dev.flip(1).argmax(1, True)",
-        "of equals the earliest is chosen, not the best on test": "chosen = (dev + 1e-6 * test).argmax(1, True)",
-        "each run chooses its own epoch, not one for all": "chosen = dev.mean(dim=0).argmax().expand(len(dev), 1)",
-        "runs are rows and epochs columns: the best epoch of each run is along dim 1": (
-            "chosen = dev.argmax(dim=0, keepdim=True)\n"
-            "reported = dev.gather(0, chosen)\n"
-            "judged = test.gather(0, chosen)"
-        ),
-        "each run counts: yours takes the best run's best epoch only": ("gap = (dev - test).flatten()[dev.argmax()]"),
-    },
-    hints=(
-        "Which epoch does each run choose, and what are its two scores there?",
-        "argmax along the epochs returns the first of equal maxima. gather picks one entry per row of dev and of test.",
-        "(dev - test).gather(1, dev.argmax(dim=1, keepdim=True))",
-    ),
-)
-
-# 10.4
 
 t = SimpleNamespace(ppf=cache(stats.t.ppf))  # as scipy's, but each quantile is computed once for all mistakes
 
@@ -299,48 +249,42 @@ def seeds_needed(sd, difference):
     return r
 
 
-def _scatters():
-    yield "a difference of twice sd", (4.0, 8.0)
-    yield "a difference that is large beside sd", (1.0, 10.0)
-    yield "four draws that just do", (2.0, 4.2)
-    yield "a difference as large as sd", (5.0, 5.0)
-    yield "shares in place of points", (0.06, 0.05)
-    yield "a difference that is small beside sd", (3.2, 0.8)
-    yield "almost two hundred draws", (2.5, 0.5)
-    yield "more than a thousand draws", (0.3, 0.025)
+@exercise(seeds_needed)
+def check_seeds_needed(draw):
+    """
+    ? Which differences can be seen with two draws, with three, …?
+    ? Count r upwards from 2, until (t at 0.975 plus t at 0.8) · sd / √r is at most the difference.
+    ? scipy.stats.t.ppf(0.975, r - 1) is the first of the two.
+    with few draws t is far above the normal distribution's 1.96 and 0.84 → multiple = 1.959964 + 0.841621
+    1.96 and 0.84 are for a known sd: from r draws use t with r − 1 degrees → multiple = 1.96 + 0.84
+    without t at 0.8 the difference is seen only every second time → multiple = t.ppf(0.975, freedom)
+    without t at 0.975 the interval isn't asked to leave out 0 → multiple = t.ppf(0.8, freedom)
+    95 % leaves out 2.5 % on each side: 0.975 → multiple = t.ppf(0.95, freedom) + t.ppf(0.8, freedom)
+    four of five cases is t at 0.8, not 0.9 → multiple = t.ppf(0.975, freedom) + t.ppf(0.9, freedom)
+    t at 0.2 is negative: it has to be 0.8 → multiple = t.ppf(0.975, freedom) + t.ppf(0.2, freedom)
+    r draws have r − 1 degrees of freedom, not r → freedom = r
+    the draws are paired: r − 1 degrees, not 2r − 2 → freedom = 2 * r - 2
+    t depends on r: yours takes t for five draws throughout → freedom = 4
+    sd is that of the differences already: no further √2 → error = math.sqrt(2) * sd / math.sqrt(r)
+    a mean of r draws scatters by sd / √r, not sd / r → error = sd / r
+    sd is a standard deviation, not a variance: it need not be squared → error = sd**2 / math.sqrt(r)
+    sd is a standard deviation, not a variance: no root of it is taken → error = math.sqrt(sd / r)
+    a mean of r draws scatters by sd / √r, not sd / √(r − 1) → error = sd / math.sqrt(r - 1)
+    one too many: the smallest r that does is asked for → return r + 1
+    one too few: that many draws don't quite do yet → return r - 1
+    one too few (but two): that many draws don't quite do yet → return max(2, r - 1)
+    begin at r = 2: two draws may do, where the difference is large → r, seen = 2, False
+    """
+    yield "a difference of twice sd", 4.0, 8.0
+    yield "a difference that is large beside sd", 1.0, 10.0
+    yield "four draws that just do", 2.0, 4.2
+    yield "a difference as large as sd", 5.0, 5.0
+    yield "shares in place of points", 0.06, 0.05
+    yield "a difference that is small beside sd", 3.2, 0.8
+    yield "almost two hundred draws", 2.5, 0.5
+    yield "more than a thousand draws", 0.3, 0.025  # OTHERS {
 
 
-check_seeds_needed = Exercise(
-    seeds_needed,
-    _scatters,
-    {
-        "with few draws t is far above the normal distribution's 1.96 and 0.84": "multiple = 1.959964 + 0.841621",
-        "1.96 and 0.84 are for a known sd: from r draws use t with r − 1 degrees": "multiple = 1.96 + 0.84",
-        "without t at 0.8 the difference is seen only every second time": "multiple = t.ppf(0.975, freedom)",
-        "without t at 0.975 the interval isn't asked to leave out 0": "multiple = t.ppf(0.8, freedom)",
-        "95 % leaves out 2.5 % on each side: 0.975": "multiple = t.ppf(0.95, freedom) + t.ppf(0.8, freedom)",
-        "four of five cases is t at 0.8, not 0.9": "multiple = t.ppf(0.975, freedom) + t.ppf(0.9, freedom)",
-        "t at 0.2 is negative: it has to be 0.8": "multiple = t.ppf(0.975, freedom) + t.ppf(0.2, freedom)",
-        "r draws have r − 1 degrees of freedom, not r": "freedom = r",
-        "the draws are paired: r − 1 degrees, not 2r − 2": "freedom = 2 * r - 2",
-        "t depends on r: yours takes t for five draws throughout": "freedom = 4",
-        "sd is that of the differences already: no further √2": "error = math.sqrt(2) * sd / math.sqrt(r)",
-        "a mean of r draws scatters by sd / √r, not sd / r": "error = sd / r",
-        "sd is a standard deviation, not a variance: it need not be squared": "error = sd**2 / math.sqrt(r)",
-        "sd is a standard deviation, not a variance: no root of it is taken": "error = math.sqrt(sd / r)",
-        "a mean of r draws scatters by sd / √r, not sd / √(r − 1)": "error = sd / math.sqrt(r - 1)",
-        "one too many: the smallest r that does is asked for": "return r + 1",
-        "one too few: that many draws don't quite do yet": "return r - 1",
-        "one too few (but two): that many draws don't quite do yet": "return max(2, r - 1)",
-        "begin at r = 2: two draws may do, where the difference is large": "r, seen = 2, False",
-    },
-    {
-        "one draw has no standard deviation (t is NaN there): begin at 2": lambda sd, difference: 1,
-        "it is sd / difference: yours has them the other way round": lambda sd, d: seeds_needed(d, sd),
-    },
-    hints=(
-        "Which differences can be seen with two draws, with three, …?",
-        "Count r upwards from 2, until (t at 0.975 plus t at 0.8) · sd / √r is at most the difference.",
-        "scipy.stats.t.ppf(0.975, r - 1) is the first of the two.",
-    ),
-)
+#         "one draw has no standard deviation (t is NaN there): begin at 2": lambda sd, difference: 1,
+#         "it is sd / difference: yours has them the other way round": lambda sd, d: seeds_needed(d, sd),
+#     }
