@@ -42,6 +42,7 @@ class Checker:
         solution: a function that is right, one statement a line.
         look: makes of what an answer returned (and of its arguments) what is compared. It may return a text about
             what is wrong, and "" where nothing is: that text is said as it is, and no value is shown.
+        call: gives an answer the arguments, where a trial consists of several calls.
         pairs: whether two slips at once are recognised: not where results say so little that other mistakes agree.
         last: inputs, yours and expected of the call that was last reported.
     """
@@ -49,6 +50,7 @@ class Checker:
     trials: Callable[[Callable[..., torch.Tensor]], Iterable[tuple]]
     solution: Callable
     look: Callable = lambda found, *given: found
+    call: Callable = lambda function, *given: function(*given)
     pairs: bool = True
     last: SimpleNamespace | None = field(default=None, init=False)
     wrong_tries: int = field(default=0, init=False)
@@ -135,7 +137,7 @@ class Checker:
         """What `look` makes of the function's result, or the exception raised. Only the first call may print."""
         try:
             with nullcontext() if aloud else redirect_stdout(io.StringIO()):
-                found = function(*deepcopy(inputs))  # a copy: the function may change it
+                found = self.call(function, *deepcopy(inputs))  # a copy: the function may change it
         except Exception as error:
             return error
         try:
@@ -148,7 +150,7 @@ class Checker:
         for said, mistake in self.mistakes.items():
             if all(self._agreement(mistake, given, trials)):
                 return said
-        for said, spoilt in ANYWHERE.items():
+        for said, spoilt in ANYWHERE:
             if all(alike(value, spoilt(expected)) for value, expected in zip(given, right, strict=True)):
                 return said
         for pair in combinations(self.slips, 2) if self.pairs else ():
@@ -182,15 +184,6 @@ def _read(text: str) -> tuple[tuple[str, ...], dict[str, list[str]]]:
 
 def _beginning(line: str) -> str:
     return line.split(" = ")[0].strip() if " = " in line else line.strip().partition(" ")[0]
-
-
-class Exercise(Checker):
-    """The older form, while lessons 05 and 06 are in it."""
-
-    def __init__(self, solution, trials, slips, others=None, look=lambda found, *given: found, hints=(), pairs=True):
-        super().__init__(lambda draw: ((tests, *inputs) for tests, inputs in trials()), solution, look, pairs)
-        self.hints, self.slips = hints, {said: wrong.splitlines() for said, wrong in slips.items()}
-        self.mistakes = {**(others or {}), **self.mistakes}
 
 
 def exercise(solution: Callable, **options) -> Callable[[Callable], Checker]:

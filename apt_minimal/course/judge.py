@@ -72,16 +72,14 @@ def _spoilt(change: Callable, tensors_only: bool) -> Callable:
     return spoilt
 
 
-# Slips that may be made in any exercise: what to say → what the slip makes of the right result.
-ANYWHERE = {
-    "the result is a share, not per cent: 100 times too much": _spoilt(lambda x: 100 * x, False),
-    "don't round": _spoilt(lambda x: x.double().round(decimals=2), False),
-    "don't round, least of all to one decimal": _spoilt(lambda x: x.double().round(decimals=1), False),
-    "don't round, least of all to whole numbers": _spoilt(lambda x: x.double().round(), False),
-    "axes of size 1 are lost (squeeze?): keep them": _spoilt(lambda x: x.squeeze(), True),
-    "the first two axes have changed places": _spoilt(lambda x: x.transpose(0, 1) if x.dim() > 1 else x, True),
-    "the last two axes have changed places": _spoilt(lambda x: x.mT if x.dim() > 1 else x, True),
-}
+# Slips that may be made in any exercise: what to say, and what the slip makes of the right result.
+ANYWHERE = [
+    ("the result is a share from 0 to 1, not per cent", _spoilt(lambda x: 100 * x, False)),
+    *(("don't round", _spoilt(lambda x, k=k: x.double().round(decimals=k), False)) for k in range(4)),
+    ("axes of size 1 are lost: where is a squeeze?", _spoilt(lambda x: x.squeeze(), True)),
+    ("the first two axes have changed places", _spoilt(lambda x: x.transpose(0, 1) if x.dim() > 1 else x, True)),
+    ("the last two axes have changed places", _spoilt(lambda x: x.mT if x.dim() > 1 else x, True)),
+]
 
 
 def _plain(value):

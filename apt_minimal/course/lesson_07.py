@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from apt_minimal.course.check import exercise
 
+
 def equal_sizes(l):
     """Return P-tuning v2's prefix length and LoRA's rank that have as many parameters as APT with length l."""
     blocks = 3 * l  # of d numbers each: P_k, P_v and W
@@ -16,7 +17,7 @@ def equal_sizes(l):
 @exercise(equal_sizes)
 def check_equal_sizes(draw):
     """
-    ? Count the parameters of one layer, in units of d. How many has APT? How many has P-tuning v2 for each prefix token, and LoRA for each unit of rank?
+    ? Count one layer's parameters in units of d: of APT, of P-tuning v2 per prefix token, of LoRA per unit of rank.
     ? APT has three blocks of l · d: P_k, P_v and W. P-tuning v2 has two, and LoRA four of r · d.
     ? 3 l = 2 · length = 4 · rank
     the other way round: first P-tuning v2's length, then LoRA's rank → return rank, length
@@ -55,12 +56,9 @@ def check_widen_mask(draw):
     ? F.pad(mask, (l, 0), value=…) pads the last dimension on the left.
     False in a boolean mask means that a query may not look: it is True here → seen = 0.0
     added to the scores, 1 lifts the prefix's: 0 changes nothing → seen = 1.0
-    added to the scores, a very low number hides the prefix →
-        seen = True if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
-    added to the scores, float32's lowest number hides the prefix →
-        seen = True if mask.dtype == torch.bool else torch.finfo(torch.float32).min
-    added to the scores, −∞ hides the prefix: 0 changes nothing →
-        seen = True if mask.dtype == torch.bool else -torch.inf
+    a very low number, added to the scores, hides it → seen = mask.dtype == torch.bool or torch.finfo(mask.dtype).min
+    added to the scores, float32's lowest number hides it → seen = mask.dtype == torch.bool or torch.finfo().min
+    added to the scores, −∞ hides the prefix: 0 changes nothing → seen = mask.dtype == torch.bool or -torch.inf
     the kinds are mixed up: True if boolean, 0 if added to scores → seen = mask.dtype != torch.bool
     the prefix is hidden in both kinds of mask → seen = -1e4 if mask.is_floating_point() else False
     the prefix stands in front: the new columns do, too → return F.pad(mask, (0, l), value=seen)

@@ -1,9 +1,10 @@
 """Lesson 09: named entities."""
 
-from statistics import fmean
+from statistics import fmean  # noqa: F401  slips use it, and entities
 
 from apt_minimal.course.check import exercise
 from apt_minimal.lab.data.entities import entities  # noqa: F401  a slip reads leniently with it
+
 
 def align_labels(word_ids, tags):
     """Return each word's tag at its first sub-word, -100 everywhere else."""
@@ -73,7 +74,7 @@ def _distinct(found, tags):
 def check_entities(draw):
     """
     ? Walk over the tags: when is an entity open, and what closes it?
-    ? Keep the open entity's type and start. Close it at whatever is not an I- of this type. Put an O behind the sentence, so that the last one closes too.
+    ? Keep the open entity's type and start; whatever is no I- of this type closes it. An O behind the sentence helps.
     ? if start is not None and tag != "I-" + kind: add (kind, start, i), and nothing is open any more
     the end is exclusive: it is the place behind the entity's last word → entity = (kind, start, i - 1)
     an entity may last to the end of the sentence: yours is never closed there → for i, tag in enumerate(tags):
@@ -129,38 +130,17 @@ def strict_f1(gold, predicted):
     return 2 * hits / max(size, 1)
 
 
-def _macro(gold, predicted):
-    return fmean(strict_f1([one], [other]) for one, other in zip(gold, predicted, strict=True))
-
-
-def _macro_over_types(gold, predicted):
-    def only(side, kind):
-        return [[tag if tag[2:] == kind else "O" for tag in tags] for tags in side]
-
-    kinds = {tag[2:] for tags in gold + predicted for tag in tags if tag != "O"}
-    return fmean(strict_f1(only(gold, kind), only(predicted, kind)) for kind in kinds) if kinds else 0.0
-
-
-def _accuracy(gold, predicted):
-    pairs = [pair for g, p in zip(gold, predicted, strict=True) for pair in zip(g, p, strict=True)]
-    return fmean(one == other for one, other in pairs)
-
-
-def _word_f1(gold, predicted):
-    true, guessed = (
-        {(i, j, tag) for i, tags in enumerate(side) for j, tag in enumerate(tags) if tag != "O"}
-        for side in (gold, predicted)
-    )
+def f1(gold, predicted, each):
+    """F1 over what `each(i, tags)` finds in every sentence."""
+    true, guessed = ({x for i, tags in enumerate(side) for x in each(i, tags)} for side in (gold, predicted))
     return 2 * len(true & guessed) / max(len(true) + len(guessed), 1)
 
 
-def _sets(line: str) -> str:
-    """The two lines that make the sets, each as this one, "true = …" of the gold tags."""
-    return f"true = {line}\nguessed = {line.replace('gold', 'predicted')}"
-
-
-def _elements(element: str, found: str = "find_entities(tags)") -> str:
-    return _sets(f"{{{element} for i, tags in enumerate(gold) for entity in {found}}}")
+def over_types(gold, predicted):
+    kinds = {tag[2:] for tags in gold + predicted for tag in tags if tag != "O"}
+    return [
+        [[[t if t[2:] == kind else "O" for t in tags] for tags in side] for side in (gold, predicted)] for kind in kinds
+    ]
 
 
 @exercise(strict_f1)
@@ -170,25 +150,24 @@ def check_strict_f1(draw):
     ? Make one set of all true entities and one of all predicted ones, with the sentence's number in each element.
     ? 2 * len(true & guessed) / (len(true) + len(guessed)), and 0 where both sets are empty
     this is lenient: read strictly, an I- that continues nothing begins nothing →
-        true = {(i, *entity) for i, tags in enumerate(gold) for entity in entities(tags, lenient=True)}
-        guessed = {(i, *entity) for i, tags in enumerate(predicted) for entity in entities(tags, lenient=True)}
-    entities end with their sentence: yours run on into the next →
-        true = set(find_entities(sum(gold, []))); guessed = set(find_entities(sum(predicted, [])))
+        return f1(gold, predicted, lambda i, tags: {(i, *entity) for entity in entities(tags, lenient=True)})
+    entities end with their sentence: yours run on into the next → return strict_f1([sum(gold, [])], [sum(predicted, [])])
     the same place in another sentence is another place: yours mixes the sentences up →
-        true = {entity for i, tags in enumerate(gold) for entity in find_entities(tags)}
-        guessed = {entity for i, tags in enumerate(predicted) for entity in find_entities(tags)}
-    the type must agree as well →
-        true = {(i, *entity[1:]) for i, tags in enumerate(gold) for entity in find_entities(tags)}
-        guessed = {(i, *entity[1:]) for i, tags in enumerate(predicted) for entity in find_entities(tags)}
-    the end must agree as well →
-        true = {(i, *entity[:2]) for i, tags in enumerate(gold) for entity in find_entities(tags)}
-        guessed = {(i, *entity[:2]) for i, tags in enumerate(predicted) for entity in find_entities(tags)}
+        return f1(gold, predicted, lambda i, tags: find_entities(tags))
+    the type must agree as well → return f1(gold, predicted, lambda i, tags: {(i, *e[1:]) for e in find_entities(tags)})
+    the end must agree as well → return f1(gold, predicted, lambda i, tags: {(i, *e[:2]) for e in find_entities(tags)})
     the start must agree as well →
-        true = {(i, entity[0], entity[2]) for i, tags in enumerate(gold) for entity in find_entities(tags)}
-        guessed = {(i, entity[0], entity[2]) for i, tags in enumerate(predicted) for entity in find_entities(tags)}
+        return f1(gold, predicted, lambda i, tags: {(i, e[0], e[2]) for e in find_entities(tags)})
     the place must agree as well, not only the type →
-        true = {(i, entity[0]) for i, tags in enumerate(gold) for entity in find_entities(tags)}
-        guessed = {(i, entity[0]) for i, tags in enumerate(predicted) for entity in find_entities(tags)}
+        return f1(gold, predicted, lambda i, tags: {(i, e[0]) for e in find_entities(tags)})
+    this is macro over sentences: micro counts over all of them first, and then divides →
+        return fmean(strict_f1([one], [other]) for one, other in zip(gold, predicted))
+    this is macro over types: micro counts over all of them first, and then divides →
+        return fmean([strict_f1(*sides) for sides in over_types(gold, predicted)] or [0.0])
+    this is the accuracy over words: F1 is over entities, and right O tags earn nothing →
+        return fmean(one == other for g, p in zip(gold, predicted) for one, other in zip(g, p))
+    this is F1 over words: an entity with one wrong word is no hit →
+        return f1(gold, predicted, lambda i, tags: {(i, j, tag) for j, tag in enumerate(tags) if tag != "O"})
     that is the Jaccard index: F1 is 2 · hits / (true + predicted) → size = 2 * len(true | guessed)
     F1 is 2 · hits / (true + predicted): yours is half of it → return hits / max(size, 1)
     that is the precision: F1 asks for what was missed too → return hits / max(len(guessed), 1)
@@ -196,8 +175,6 @@ def check_strict_f1(draw):
     F1 is the harmonic mean, not the plain one → return (hits / max(len(guessed), 1) + hits / max(len(true), 1)) / 2
     where nothing was predicted and nothing is there, the result is 0 → return 2 * hits / size if size else 1.0
     where nothing was predicted and nothing is there, you divide by 0 → return 2 * hits / size
-    the result is a share from 0 to 1, not per cent → return 200 * hits / max(size, 1)
-    don't round → return round(2 * hits / max(size, 1), 2)
     these are the hits: F1 is a share → return hits
     """
     for tests, gold, predicted in (
@@ -215,11 +192,4 @@ def check_strict_f1(draw):
         ("an I- at the beginning of a sentence", ["O B-Loc", "O B-Org"], ["O B-Loc", "I-Loc B-Org"]),
         ("nothing predicted and nothing there", ["O O"], ["O O"]),
     ):
-        yield tests, *tuple([tags.split() for tags in side] for side in (gold, predicted))  # OTHERS {
-
-
-#         "this is macro over sentences: micro counts over all of them first, and then divides": _macro,
-#         "this is macro over types: micro counts over all of them first, and then divides": _macro_over_types,
-#         "this is the accuracy over words: F1 is over entities, and right O tags earn nothing": _accuracy,
-#         "this is F1 over words: an entity with one wrong word is no hit": _word_f1,
-#     }
+        yield tests, *([tags.split() for tags in side] for side in (gold, predicted))

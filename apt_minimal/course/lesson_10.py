@@ -1,131 +1,14 @@
 """Lesson 10: few-shot."""
 
 import math
-import random
-from collections import Counter
 from functools import cache
-from operator import index
 from types import SimpleNamespace
 
 import torch
 from scipy import stats
 
-from apt_minimal.course.check import Checker, exercise
-
-def disjoint_draw(n, k, seed):
-    """Return k positions of 0..n − 1 that train, and k others that choose."""
-    if 2 * k > n:
-        raise ValueError(f"{2 * k} examples are to be drawn from {n}")
-    drawn = random.Random(seed).sample(range(n), 2 * k)
-    return drawn[:k], drawn[k:]
-
-
-class DrawExercise(Checker):
-    """An exercise whose trials are many calls: one for each seed. They are judged together."""
-
-    def _try(self, function, inputs, aloud=False):
-        def each(n, k, seeds):
-            return [drawn(n, k, seed) for seed in seeds]
-
-        def drawn(n, k, seed):
-            try:
-                return function(n, k, seed)
-            except ValueError:
-                if 2 * k > n:
-                    return ValueError
-                raise
-
-        return super()._try(each, inputs, aloud)
-
-
-def _draw_fault(found, n, k, seeds):
-    """What is wrong with the draws of these seeds; empty if nothing is."""
-    if 2 * k > n:
-        return "" if found == [ValueError] else f"{n} positions can't give two sets of {k}: raise a ValueError"
-    fault = next((fault for one in found if (fault := _form_fault(one, n, k))), "")
-    if fault or len(found) == 1:
-        return fault
-    pairs = [tuple(frozenset(map(index, part)) for part in one) for one in found]
-    if len(set(seeds)) < len(seeds):
-        if pairs != pairs[::-1]:
-            return "the same seed must give the same draw, whatever was drawn before: make a generator from the seed"
-        return "" if len(set(pairs)) == len(set(seeds)) else "different seeds must give different draws"
-    return _unfair(pairs, n, k) if n == 6 else ""
-
-
-def _form_fault(drawn, n, k):
-    if drawn is None:
-        return "your function returns None: is there a return?"
-    if not hasattr(drawn, "__len__") or len(drawn) != 2:
-        return "two lists are asked for: first the positions that train, then those that choose"
-    if any(isinstance(part, set) for part in drawn):
-        return "lists are asked for: a set has no order"
-    try:
-        parts = [[index(position) for position in part] for part in drawn]
-    except TypeError:
-        return "each list holds positions, integers"
-    every = [position for part in parts for position in part]
-    if any(len(part) != k for part in parts):
-        return f"k positions each are asked for: for k = {k} your lists hold {len(parts[0])} and {len(parts[1])}"
-    if not all(0 <= position < n for position in every):
-        return "positions run from 0 to n − 1"
-    if any(len(set(part)) < k for part in parts):
-        return "a position occurs twice in one list: draw without putting back"
-    return "" if len(set(every)) == 2 * k else "the two lists share positions: what chooses would have been trained on"
-
-
-def _unfair(pairs, n, k):
-    """Which sets come too often; empty if that may be chance (once in 100,000 fair functions it may not)."""
-    if all(max(train) < min(choose) or max(choose) < min(train) for train, choose in pairs):
-        return "one set always has the lower positions: sorted before the cut, or drawn from halves fixed beforehand"
-    for name, sets in zip(("training", "development"), zip(*pairs, strict=True), strict=True):
-        if missing := set(range(n)) - set().union(*sets):
-            return f"position {min(missing)} of {n} is never in the {name} set, with any of {len(pairs)} seeds"
-        if _surprise(sets, math.comb(n, k)) > 55:
-            return f"the {name} set is not drawn plainly at random: some sets come too often"
-    if _surprise(pairs, math.comb(n, k) * math.comb(n - k, k)) > 170:
-        return "not every pair of sets is equally likely: one set depends on the other"
-    return ""
-
-
-def _surprise(found, possible):
-    """χ² against the same chance for each possible outcome."""
-    mean, counts = len(found) / possible, Counter(found).values()
-    return sum((count - mean) ** 2 / mean for count in counts) + mean * (possible - len(counts))
-
-
-@exercise(disjoint_draw, look=_draw_fault, pairs=False)
-def check_disjoint_draw(draw):
-    """
-    ? How can a single random order of all positions give both lists?
-    ? Shuffle once, with a generator of your own, made from the seed. Then cut. Two separate draws may overlap.
-    ? random.Random(seed).sample(range(n), 2 * k) draws both lists at once.
-    the two lists share positions: what chooses would have been trained on →
-        return drawn[:k], random.Random(seed + 1).sample(range(n), k)
-    the two lists are drawn alike, and share all positions → return drawn[:k], drawn[:k]
-    a position occurs twice in one list → drawn = random.Random(seed).choices(range(n), k=2 * k)
-    the same seed must give the same draw, whatever was drawn before: make a generator from the seed →
-        drawn = random.sample(range(n), 2 * k)
-    the draw is the same for every seed → drawn = random.Random(0).sample(range(n), 2 * k)
-    many seeds give the same draw → drawn = random.Random(seed % 10).sample(range(n), 2 * k)
-    positions run from 0 to n − 1 → drawn = random.Random(seed).sample(range(1, n + 1), 2 * k)
-    one set always has the lower positions: sorted before the cut → return sorted(drawn)[:k], sorted(drawn)[k:]
-    what chooses isn't drawn: it is the first left → return drawn[:k], [i for i in range(n) if i not in drawn[:k]][:k]
-    k positions each are asked for: yours share k → return drawn[: k // 2], drawn[k // 2 : k]
-    k positions choose, not all that are left → return drawn[:k], [i for i in range(n) if i not in drawn[:k]]
-    two lists are asked for: first the positions that train, then those that choose → return drawn
-    lists are asked for: a set has no order → return set(drawn[:k]), set(drawn[k:])
-    each list holds positions, integers → return list(map(float, drawn[:k])), list(map(float, drawn[k:]))
-    where 2k is above n, raise a ValueError →
-        if 2 * k > 2 * n:; drawn = random.Random(seed).sample(range(n), min(2 * k, n))
-    where 2k is above n, the error asked for is a ValueError → raise IndexError(n, k)
-    """
-    apart = [*range(20), *range(100, 2100, 100)]
-    yield "one draw", 5, 2, [0]
-    yield "all positions drawn", 10, 5, list(range(20))
-    yield "forty seeds twice", 40, 16, apart + apart[::-1]
-    yield "240 small draws that are equally likely", 6, 2, list(range(240))
-    yield "fewer than 2k positions", 9, 5, [0]
+from apt_minimal.course.check import exercise
+from apt_minimal.course.lesson_10_draw import check_disjoint_draw as check_disjoint_draw  # exercise 10.1
 
 
 def expected_best(n, accuracies):
@@ -137,6 +20,11 @@ def expected_best(n, accuracies):
         at_most *= F  # the best has at most j right if each one has
     exceeds = 1 - at_most[:-1]
     return exceeds.sum().item() / n
+
+
+def each_at_most(n, accuracies):
+    """F(j) of each classifier for j < n: [classifiers, n]."""
+    return torch.tensor([[math.comb(n, j) * p**j * (1 - p) ** (n - j) for j in range(n)] for p in accuracies]).cumsum(1)
 
 
 @exercise(expected_best)
@@ -164,7 +52,11 @@ def check_expected_best(draw):
     p is the chance to be right, not wrong →
         chances = [math.comb(n, j) * (1 - p) ** j * p ** (n - j) for j in range(n + 1)]
     P(max ≤ j) is summed: the chance to exceed j is 1 minus it → exceeds = at_most[:-1]
-    an exact value is asked for: don't round → return round(exceeds.sum().item() / n, 3)
+    an accuracy may be 0 or 1 → for p in [min(max(p, 0.01), 0.99) for p in accuracies]:
+    several may exceed j at once: their chances don't add up →
+        return (1 - each_at_most(n, accuracies)).sum(0).clamp(max=1).mean().item()
+    the F multiply: yours are averaged first →
+        return (1 - each_at_most(n, accuracies).mean(0) ** len(accuracies)).mean().item()
     """
     yield "the lesson's two guessers on two examples", 2, [0.5, 0.5]
     yield "a single classifier", 7, [0.3]
@@ -207,6 +99,10 @@ def check_curse(draw):
     that is the mean over all epochs: only the chosen one counts → gap = dev - test
     of equals the earliest is chosen, not the latest → chosen = dev.shape[1] - 1 - dev.flip(1).argmax(1, True)
     of equals the earliest is chosen, not the best on test → chosen = (dev + 1e-6 * test).argmax(1, True)
+    of equals the earliest is chosen: yours takes the mean of all →
+        judged = test.masked_fill(dev < dev.amax(1, True), math.nan).nanmean(1, True)
+    a score that is a little higher is chosen, too →
+        chosen = (dev > dev.amax(1, True) - 0.01).int().argmax(1, True)
     each run chooses its own epoch, not one for all → chosen = dev.mean(dim=0).argmax().expand(len(dev), 1)
     runs are rows and epochs columns: the best epoch of each run is along dim 1 →
         chosen = dev.argmax(dim=0, keepdim=True); reported = dev.gather(0, chosen); judged = test.gather(0, chosen)
@@ -272,7 +168,11 @@ def check_seeds_needed(draw):
     a mean of r draws scatters by sd / √r, not sd / √(r − 1) → error = sd / math.sqrt(r - 1)
     one too many: the smallest r that does is asked for → return r + 1
     one too few: that many draws don't quite do yet → return r - 1
+    r counts up one by one: yours doubles → r += r
+    more than a thousand draws may be needed → return min(r, 1000)
     one too few (but two): that many draws don't quite do yet → return max(2, r - 1)
+    one draw has no standard deviation (t is NaN there): begin at 2 → return 1
+    it is sd / difference: yours has them the other way round → return seeds_needed(difference, sd)
     begin at r = 2: two draws may do, where the difference is large → r, seen = 2, False
     """
     yield "a difference of twice sd", 4.0, 8.0
@@ -282,9 +182,4 @@ def check_seeds_needed(draw):
     yield "shares in place of points", 0.06, 0.05
     yield "a difference that is small beside sd", 3.2, 0.8
     yield "almost two hundred draws", 2.5, 0.5
-    yield "more than a thousand draws", 0.3, 0.025  # OTHERS {
-
-
-#         "one draw has no standard deviation (t is NaN there): begin at 2": lambda sd, difference: 1,
-#         "it is sd / difference: yours has them the other way round": lambda sd, d: seeds_needed(d, sd),
-#     }
+    yield "more than a thousand draws", 0.3, 0.025

@@ -1,13 +1,13 @@
 """Lesson 11: reading the gates."""
 
 import math
-from collections.abc import Sequence
 
 import torch
-from scipy.stats import kendalltau, rankdata  # noqa: F401  a slip ranks with it
-from torch import Tensor
+from scipy.stats import kendalltau  # noqa: F401  a slip takes it
 
 from apt_minimal.course.check import exercise
+from apt_minimal.course.lesson_11_lengths import check_lengths, check_moved  # noqa: F401  exercises 11.4, 11.5
+
 
 def attention_without(query, key, value, prefix_key, prefix_value, gone):
     """Return E1's output, [b, h, n, d_h], without the prefix tokens in gone."""
@@ -21,11 +21,11 @@ def attention_without(query, key, value, prefix_key, prefix_value, gone):
     return weights @ values
 
 
-def filled(x: Tensor, places: Sequence[int], dim: int, number: float = 0.0) -> Tensor:
+def filled(x, places, dim, number=0.0):
     return x.index_fill(dim, torch.tensor(places, dtype=torch.long), number)
 
 
-def one_by_one(l: int, gone: Sequence[int]) -> list[int]:
+def one_by_one(l, gone):
     """What is left if each place is deleted from what the ones before have left."""
     kept = list(range(l))
     for i in gone:
@@ -43,12 +43,10 @@ def check_attention_without(draw):
     a value (or weight) of 0 leaves the token its share → p_k = prefix_key; p_v = filled(prefix_value, gone, 2)
     a token of zeros is no missing token → p_k = filled(prefix_key, gone, 2); p_v = filled(prefix_value, gone, 2)
     a low number isn't −∞: scores may lie even lower →
-        p_k = prefix_key
-        p_v = prefix_value
+        p_k = prefix_key; p_v = prefix_value
         scores = filled(query @ keys.mT / math.sqrt(query.shape[-1]), gone, -1, -30.0)
     the prefix stands in front, your masked columns behind →
-        p_k = prefix_key
-        p_v = prefix_value
+        p_k = prefix_key; p_v = prefix_value
         scores = filled(query @ keys.mT / math.sqrt(query.shape[-1]), [key.shape[2] + i for i in gone], -1, -math.inf)
     nothing has been removed → kept = [i for i in range(prefix_key.shape[2]) if True]
     those in gone are to be removed: yours keeps them and removes the others → kept = gone
@@ -62,6 +60,9 @@ def check_attention_without(draw):
     all between the first and the last of gone are removed →
         kept = [i for i in range(prefix_key.shape[2]) if not gone or not min(gone) <= i <= max(gone)]
     a key and its value go together: yours leaves other values out → p_v = prefix_value[:, :, : len(kept)]
+    a key and its value go together: where one is removed, yours are shifted →
+        values = torch.cat([prefix_value, value], dim=2)[:, :, : keys.shape[2]]
+    a token that stays takes mass, whatever its key → p_k = filled(prefix_key, gone, 2, 0.5); p_v = prefix_value
     keys and values must stand in the same order → keys = torch.cat([key, p_k], dim=2)
     the scores are not divided by √d_h → scores = query @ keys.mT
     the scores are divided by d_h, not by its root → scores = query @ keys.mT / query.shape[-1]
@@ -96,6 +97,10 @@ def effect(given, without, mask):
     return ratio.mean()
 
 
+def per_token(given, without):
+    return (given - without).norm(dim=2) / without.norm(dim=2)
+
+
 @exercise(effect)
 def check_effect(draw):
     """
@@ -112,18 +117,18 @@ def check_effect(draw):
     the change is to be divided by the length of the output without → ratio = change
     one ratio per input, then the mean: yours divides one sum by another → ratio = change.sum() / length.sum()
     one ratio per input: yours takes one norm over the whole batch → ratio = (g - w).norm() / w.norm()
-    one norm per input, not one per token →
-        ratio = ((given - without).norm(dim=2) / without.norm(dim=2) * mask).sum(1) / mask.sum(1)
-    one ratio per input, then the mean: tokens don't count alike →
-        ratio = ((given - without).norm(dim=2) / without.norm(dim=2))[mask.bool()]
+    one norm per input, not one per token → ratio = (per_token(given, without) * mask).sum(1) / mask.sum(1)
+    one ratio per input, then the mean: tokens don't count alike → ratio = per_token(given, without)[mask.bool()]
+    that is an angle: the difference's length is asked for → ratio = 1 - torch.cosine_similarity(g, w)
+    that is a largest singular value: the norm over all numbers is asked for →
+        change = torch.linalg.matrix_norm((given - without) * ~padding, 2)
+        length = torch.linalg.matrix_norm(without * ~padding, 2)
     norms are asked for, not a ratio for each number → ratio = ((given - without) / without)[mask.bool()].abs()
-    all real tokens count, not only the first position →
-        ratio = ((given - without).norm(dim=2) / without.norm(dim=2))[:, 0]
+    all real tokens count, not only the first position → ratio = per_token(given, without)[:, 0]
     norms, not squared norms → ratio = (change / length) ** 2
     a norm is no sum of absolute values → change = (g - w).abs().sum(dim=1); length = w.abs().sum(dim=1)
     the mean over inputs, not the sum → return ratio.sum()
     a mean over the inputs is asked for, one number → return ratio
-    a share is asked for, not per cent → return 100 * ratio.mean()
     the shape is [], a single number: yours has an axis → return ratio.mean()[None]
     """
 
@@ -171,12 +176,15 @@ def check_rank_correlation(draw):
     after equal values ranks are left out → ranks = torch.unique(x, return_inverse=True)[1].double()
     both readings are ranked, not only the first → ranks = x if x is other else smaller + (equal + 1) / 2
     6 Σ d² fails where values are equal → return 1 - 6 * float((a - b).square().sum()) / (len(a) ** 3 - len(a))
+    that is a covariance: it is to be divided by both spreads → root = torch.tensor(len(a) - 1.0)
+    values that differ by little have different ranks → for x in ((100 * one).round(), (100 * other).round()):
     the sum of products is to be divided → root = torch.ones(())
+    that is Kendall's τ, which counts pairs → return float(kendalltau(one, other).statistic)
+    ranks have a mean, which is to be taken off → deviations.append(ranks + 0)
     the sign: the same order gives 1 → return -((a * b).sum() / root).item()
     opposite orders give −1, so nothing is squared → return ((a * b).sum() / root).item() ** 2
     opposite orders give −1, not 0 → return (1 + ((a * b).sum() / root).item()) / 2
     opposite orders give −1: no absolute value → return abs(((a * b).sum() / root).item())
-    don't round → return round(((a * b).sum() / root).item(), 2)
     """
     one, other = draw(8), draw(8)
     yield "three layers", torch.tensor([1.0, 2.0, 9.0]), torch.tensor([4.0, 6.0, 5.0])
@@ -186,123 +194,4 @@ def check_rank_correlation(draw):
     yield "opposite orders", one, -(one**3)
     yield "values close together", 0.5 + 1e-3 * one.double(), other.double()
     yield "two layers", torch.tensor([0.1, 0.2]), torch.tensor([5.0, 4.0])
-    yield (
-        "values below 0",
-        other - 5,
-        one,
-    )  # OTHERS {"that is Kendall's τ, which counts pairs": lambda one, other: float(kendalltau(one, other).statistic)}
-
-
-def lengths(reading, budget):
-    """Return lengths, one per layer, that follow the readings and add up to the budget."""
-    weights = [max(r, 0.0) for r in reading]
-    shares = [budget * weight / sum(weights) for weight in weights]
-    lengths = [math.floor(share) for share in shares]
-    order = sorted(range(len(shares)), key=lambda i: lengths[i] - shares[i])
-    rest = budget - sum(lengths)
-    for i in order[:rest]:
-        lengths[i] += 1
-    return lengths
-
-
-def whole(found, *given):
-    """Floats don't pass for the integers that are asked for."""
-    return [f"{n} (a float)" if isinstance(n, float) else n for n in found]
-
-
-def by_divisors(reading, budget):
-    lengths = [0] * len(reading)
-    for _ in range(budget):
-        averages = [max(r, 0) / (n + 1) for r, n in zip(reading, lengths, strict=True)]
-        lengths[averages.index(max(averages))] += 1
-    return lengths
-
-
-def mended(reading, budget):
-    lengths = [round(budget * max(r, 0.0) / sum(max(r, 0.0) for r in reading)) for r in reading]
-    while sum(lengths) != budget:
-        lengths[lengths.index(max(lengths))] += 1 if sum(lengths) < budget else -1
-    return lengths
-
-
-@exercise(lengths, look=whole)
-def check_lengths(draw):
-    """
-    ? If you round all shares down, how many tokens are left, and who gets them?
-    ? Round down and sort the layers by remainder, the largest first (sorted keeps equal ones in order).
-    ? sorted(range(L), key=lambda i: lengths[i] - shares[i])[: budget - sum(lengths)]
-    each share is rounded by itself: the lengths need not add up → return [round(share) for share in shares]
-    rounded down the shares don't reach the budget: who gets the rest? → rest = 0
-    rounded up the shares exceed the budget: round down → return [math.ceil(share) for share in shares]
-    of equal remainders the lower layer is first →
-        order = sorted(range(len(shares))[::-1], key=lambda i: lengths[i] - shares[i])
-    the largest remainders come first → order = sorted(range(len(shares)), key=lambda i: shares[i] - lengths[i])
-    the rest goes by remainders, not by readings → order = sorted(range(len(shares)), key=lambda i: -reading[i])
-    the rest goes by remainders, not from below → order = list(range(len(shares)))
-    one more each: not the whole rest for the largest → order = [reading.index(max(reading))] * budget
-    one more each: not the whole rest for the last → order = [-1] * budget
-    a reading below 0 counts as 0 → weights = list(reading)
-    a reading below 0 counts as 0, not as its absolute value → weights = [abs(r) for r in reading]
-    a layer with a reading below 0 gets 0: it stays in the list → weights = [r for r in reading if r > 0]
-    shares follow the readings: yours are the same for every layer → weights = [1.0 for r in reading]
-    shares follow the readings, not their exponentials → weights = [math.exp(r) for r in reading]
-    shares follow the readings, not their ranks → weights = rankdata(reading).tolist()
-    a length stands where its layer does: don't sort them → return sorted(lengths, reverse=True)
-    lengths are integers: shares must be rounded → return shares
-    lengths are integers, not floats → return [float(n) for n in lengths]
-    """
-    yield "shares of 0.9, 1.8 and 6.3", [0.125, 0.25, 0.875], 9
-    yield "shares that are whole", [1.0, 1.0, 2.0], 8
-    yield "equal remainders", [0.5, 0.5, 0.5], 5
-    yield "a reading of 0", [3.0, 0.0, 1.0, 0.0], 7
-    yield "a reading below 0", [3.0, -2.0, 1.0, 0.5], 10
-    yield "a budget smaller than the number of layers", [0.2, 0.4, 0.1, 0.3, 0.9], 2
-    yield "four tokens left over", [1.1, 2.3, 0.7, 1.9, 3.2, 0.5], 96
-    yield "shares of which the smallest has the largest remainder", [0.19, 0.8, 1.01], 10
-    yield "rounded shares that are too large together", [1.0, 1.0, 1.0, 3.0], 9
-    yield "a single layer", [0.3], 4  # OTHERS {
-
-
-#         "that is d'Hondt's rule (the highest reading per token), not largest remainders": by_divisors,
-#         "the rest goes to the largest remainders: yours rounds, and mends it at the longest": mended,
-#     }
-
-
-WHY = {
-    "alpha": "is the gate still there, and has a mean an order?",
-    "scale": "what happens to λ itself, its sign too?",
-    "prefix_norm": "what happens to the length of P's rows, and has a mean an order?",
-    "gated_norm": "what happens to the rows of λ α P, and has a length a sign?",
-    "mass": "what does the softmax see of λ, α and P?",
-    "effect": "what does attention see of λ, α and P?",
-}
-
-
-def moved(move):
-    """Return the set of names of those readings that a move changes."""
-    return {
-        "rescale": {"scale", "prefix_norm"},
-        "negate": {"scale"},
-        "fold": {"alpha", "prefix_norm"},
-        "permute": set(),
-    }[move]
-
-
-def _move_fault(found, move):
-    """How many names are wrong, and what to think about; empty if none is."""
-    if not isinstance(found, set | frozenset | list | tuple):
-        return f"{move}: a set of names is asked for, not {found!r}"
-    if unknown := [name for name in found if name not in WHY]:
-        return f"{move}: there is no reading {unknown[0]!r}; there are {', '.join(WHY)}"
-    wrong = [name for name in WHY if (name in found) != (name in moved(move))]
-    return f"{move}: {len(wrong)} of six are judged wrongly. Of one of them ask: {WHY[wrong[0]]}" if wrong else ""
-
-
-@exercise(moved, look=_move_fault)
-def check_moved(draw):
-    """
-    ? Which of the moves changes a row of λ · α ⊙ P?
-    ? None does: all four leave the set of these rows as it was. What can be told from this set alone stays.
-    ? So mass, effect and gated_norm never move. For the other three read the move, letter by letter.
-    """
-    yield TODO  # lambda: ((move, (move,)) for move in ("rescale", "negate", "fold", "permute"))
+    yield "values below 0", other - 5, one

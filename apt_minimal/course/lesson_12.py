@@ -3,98 +3,11 @@
 import math
 
 import torch
-from torch import Tensor
 
 from apt_minimal.course.check import exercise
-
-def log_gated_attention(query, key, value, prefix_key, prefix_value, alpha, mask):
-    """Return attention with log α on the prefix's scores, [b, h, n, d_h]."""
-    keys = torch.cat([prefix_key, key], dim=2)
-    values = torch.cat([prefix_value, value], dim=2)
-    gate = alpha.log()
-    hidden = torch.zeros(mask.shape).masked_fill(~mask, -math.inf)
-    scores = query @ keys.mT / math.sqrt(query.shape[-1])  # [b, h, n, l + n]
-    added = torch.cat([gate, hidden], dim=1)[:, None, None]
-    weights = (scores + added).softmax(dim=-1)
-    return weights @ values
-
-
-def over_keys(alpha: Tensor) -> Tensor:
-    return alpha[:, None, :, None]
-
-
-@exercise(log_gated_attention)
-def check_log_gated_attention(draw):
-    """
-    ? What must be added to a score so that its e^score is multiplied by α?
-    ? Put prefix and words together. Add log α to the prefix's scores, −∞ to masked words', and 0 to the others.
-    ? alpha.log()[:, None, None] has axes for heads and queries; −∞ at α = 0 is just right.
-    that is E3: at α = 0 a zero key keeps its mass →
-        keys = torch.cat([over_keys(alpha) * prefix_key, key], dim=2)
-        values = torch.cat([over_keys(alpha) * prefix_value, value], dim=2)
-        gate = 0 * alpha
-    α on values (or weights) leaves the mass: it belongs into the score →
-        values = torch.cat([over_keys(alpha) * prefix_value, value], dim=2); gate = 0 * alpha
-    α multiplies the score: add its logarithm to it →
-        keys = torch.cat([over_keys(alpha) * prefix_key, key], dim=2); gate = 0 * alpha
-    keys and values stay whole: log α alone is the gate →
-        keys = torch.cat([over_keys(alpha) * prefix_key, key], dim=2)
-        values = torch.cat([over_keys(alpha) * prefix_value, value], dim=2)
-    the key stays whole: no factor α on it → keys = torch.cat([over_keys(alpha) * prefix_key, key], dim=2)
-    the value stays whole: no factor α on it → values = torch.cat([over_keys(alpha) * prefix_value, value], dim=2)
-    there is no α in the scores: add its logarithm to those of the prefix → gate = 0 * alpha
-    α itself is added: log α is asked for, which multiplies the weight by α → gate = alpha
-    the sign of log α: a small α makes the weight small → gate = -alpha.log()
-    log 0 = −∞ takes the token out: even a tiny number added to α leaves it in → gate = (alpha + 1e-6).log()
-    log 0 = −∞ takes the token out: a clamped α leaves it in → gate = alpha.clamp(min=0.01).log()
-    log 0 = −∞ takes the token out: made 0, it leaves it in → gate = alpha.log().nan_to_num(neginf=0.0)
-    log α is asked for, not log (1 + α) → gate = alpha.log1p()
-    α is a gate already: no sigmoid around it → gate = alpha.sigmoid().log()
-    each example has its own α: yours uses the first one's → gate = alpha[:1].log().expand_as(alpha)
-    each example has its own α: don't average over b → gate = alpha.mean(0).log().expand_as(alpha)
-    each prefix token has its own α: don't average → gate = alpha.mean(1, True).log().expand_as(alpha)
-    masked words still get weight: their scores must be −∞ → hidden = torch.zeros(mask.shape).masked_fill(~mask, 0.0)
-    the mask's sign: True is a real word → hidden = torch.zeros(mask.shape).masked_fill(mask, -math.inf)
-    each example has its own mask, not the first one's →
-        hidden = torch.zeros(mask.shape).masked_fill(~mask[:1], -math.inf)
-    a masked word's score must be −∞: others may lie below −100 →
-        hidden = torch.zeros(mask.shape).masked_fill(~mask, -100.0)
-    a masked word's score of 0 is still e⁰ = 1 in the sum →
-        keys = torch.cat([prefix_key, key * over_keys(mask)], dim=2)
-        hidden = torch.zeros(mask.shape).masked_fill(~mask, 0.0)
-    the scores are not divided by √d_h → scores = query @ keys.mT
-    the scores are divided by d_h, not by its root → scores = query @ keys.mT / query.shape[-1]
-    log α is added after the division by √d_h → gate = alpha.log() / math.sqrt(query.shape[-1])
-    the prefix is left out → gate = 0 * alpha - math.inf
-    one softmax over prefix and words is asked for, not two →
-        weights = torch.cat([x.softmax(-1) for x in (scores + added).tensor_split([gate.shape[1]], -1)], -1)
-    the softmax runs over the queries → weights = (scores + added).softmax(dim=-2)
-    e^score overflows: use softmax → weights = (scores + added).exp() / (scores + added).exp().sum(-1, True)
-    padding's queries attend, too: the mask is for keys → return weights @ values * mask[:, None, :, None]
-    """
-
-    def inputs(b, h, n, l, d_h, alpha=None, masked=()):
-        mask = torch.ones(b, n, dtype=torch.bool)
-        for place in masked:
-            mask[place] = False
-        alpha = draw(b, l).sigmoid() if alpha is None else torch.tensor(alpha)
-        return *(draw(b, h, size, d_h) for size in (n, n, n, l, l)), alpha, mask
-
-    one, mask = torch.ones(1, 1, 1, 1), torch.tensor([[True]])
-    yield "one word and one prefix token", one, one, 2 * one, one, -2 * one, one[0, 0] / 4, mask
-    yield "no masked words", *inputs(2, 3, 5, 4, 6)
-    yield "masked words", *inputs(2, 3, 5, 4, 6, masked=[(0, 3), (0, 4), (1, 0)])
-    yield "α = 0 for some tokens", *inputs(2, 2, 3, 2, 4, [[0.0, 1.0], [0.5, 0.0]])
-    yield "α = 0 for the whole prefix", *inputs(1, 2, 3, 2, 4, [[0.0, 0.0]])
-    yield "α = 1 everywhere (E1)", *inputs(2, 2, 3, 2, 4, [[1.0, 1.0], [1.0, 1.0]])
-    yield "a tiny α", *inputs(2, 2, 3, 2, 4, [[1e-4, 1.0], [0.5, 1e-7]])
-    yield "all sizes equal", *inputs(3, 3, 3, 3, 3, masked=[(1, 2)])
-    # Whole numbers, exact in any precision: scores of 60 at α = 0 and for a masked word, of −198 to −202 elsewhere.
-    extreme = inputs(2, 2, 3, 2, 4, [[0.0, 0.5], [0.25, 0.0]], [(0, 2), (1, 2)])
-    query, words, prefix = torch.zeros(2, 2, 3, 4), torch.zeros(2, 2, 3, 4), torch.zeros(2, 2, 2, 4)
-    query[..., 0], words[..., 0] = 4.0, torch.tensor([-100.0, -99.0, 30.0])
-    prefix[0, ..., 0], prefix[1, ..., 0] = torch.tensor([30.0, -99.5]), torch.tensor([-99.5, 30.0])
-    yield "scores far from 0", query, words, extreme[2], prefix, *extreme[4:]
+from apt_minimal.course.lesson_12_log_gate import (
+    check_log_gated_attention as check_log_gated_attention,
+)  # exercise 12.1
 
 
 def chances(location, low, high, beta):
@@ -135,7 +48,7 @@ def check_chances(draw):
     P(0 < z < 1) leaves out z = 1: yours is P(z > 0) → between = 1 - zero
     P(0 < z < 1) leaves out z = 0: yours is P(z < 1) → between = 1 - one
     in between is what is neither 0 nor 1: the three add up to 1 → between = zero * one
-    chances are asked for, not rounded ones → return [x.round(decimals=2) for x in (zero, between, one)]
+    z is random: yours is z without its noise → return [(low + (high - low) * location.sigmoid()).clamp(0, 1)] * 3
     each of the three has location's shape → return zero.flatten(), between.flatten(), one.flatten()
     """
     yield "a = 0, −1 to 2, β = 1 (a third each)", torch.tensor(0.0), -1.0, 2.0, 1.0
@@ -177,7 +90,7 @@ def check_upper_cost(draw):
     the backward pass is missing in the third number → kept = (L - k) + k * E
     E epochs: the third number is for one → kept = (L - k) + 2 * k
     nothing goes backward through the lower layers → kept = 2 * (L - k) + 2 * k * E
-    that is what is saved: the passes that remain are asked for → whole = (L - k) * E
+    that is what is saved: the passes that remain are asked for → whole = (L - k) * E; kept = 2 * (L - k) * E
     the order: first without kept states, then with → return parameters, kept, whole
     """
     yield "the upper one of two layers", 2, 1, 1, 2, 3
@@ -209,6 +122,9 @@ def check_winner(draw):
     the rows are variants: the first takes means along the wrong axis → overall = scores.mean(dim=0)
     the seeds that chose also judge: the left-out seed judges → judged = others.gather(0, chosen)
     the left-out seed has had a say: choose by the other seeds only → chosen = overall.argmax().expand(1, seeds)
+    the means choose, not the medians → chosen = scores.median(1).values.argmax().expand(1, seeds)
+    each seed is left out once: yours chooses with one half and judges with the other →
+        return overall.max(), scores[scores[:, : seeds // 2].mean(1).argmax(), seeds // 2 :].mean()
     each seed chooses for itself: the others are to choose for it → chosen = scores.argmax(0, True)
     one seed chooses, the others judge: turn it round →
         chosen = scores.argmax(0, True); judged = others.gather(0, chosen)
@@ -218,6 +134,7 @@ def check_winner(draw):
     of equals the first variant is chosen → chosen = len(scores) - 1 - others.flip(0).argmax(0, True)
     the highest mean is chosen, not the lowest → chosen = others.argmin(dim=0, keepdim=True)
     the second is a score, not the optimism → return overall.max(), overall.max() - judged.mean()
+    scores is [variants, seeds]: yours has the axes the other way round → return winner(scores.T)
     the order: first the mean over all seeds, then the fair one → return judged.mean(), overall.max()
     the winner's mean over all seeds comes first: only the fair one is returned → return judged.mean()
     """
@@ -227,7 +144,4 @@ def check_winner(draw):
     yield "two seeds", draw(5, 2)
     yield "one variant", draw(1, 3)
     yield "equal variants", torch.tensor([[1.0, 1, 4], [1, 1, 0], [0.0, 2, 3]])
-    yield (
-        "scores far from 0",
-        60 + 3 * draw(3, 5),
-    )  # OTHERS {"scores is [variants, seeds]: yours has the axes the other way round": lambda scores: winner(scores.T)}
+    yield "scores far from 0", 60 + 3 * draw(3, 5)
