@@ -1,8 +1,8 @@
 """The course's exercises: `check_<name>(your_function)` says what is wrong with it, and returns whether it is right.
 
-An exercise (`check.py`) stands in the module of its lesson: a solution, what to try an answer on, and the usual slips,
-each written as the wrong line. `judge.py` compares results, `report.py` prints. A lesson is imported when one of its
-names is first used.
+An exercise (`check.py`) stands in the module of its lesson: a solution, what to try an answer on, hints, and the usual
+slips, each written as the wrong line. `judge.py` compares results, `report.py` prints. A lesson is imported when one of
+its names is first used.
 """
 
 from importlib import import_module

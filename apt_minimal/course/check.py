@@ -57,7 +57,7 @@ class Checker:
     hints_seen: int = field(default=0, init=False)
 
     def __post_init__(self):
-        self.hints, self.slips = _read(getdoc(self.trials) or "")
+        self.hints, self.slips = read(getdoc(self.trials) or "")
 
     def __call__(self, answer: Callable) -> bool:
         if not callable(answer):
@@ -168,7 +168,7 @@ class Checker:
         return (alike(value, self._try(function, inputs)) for value, (_, inputs) in zip(values, trials, strict=True))
 
 
-def _read(text: str) -> tuple[tuple[str, ...], dict[str, list[str]]]:
+def read(text: str) -> tuple[tuple[str, ...], dict[str, list[str]]]:
     """The hints of an exercise's text, and its slips: what to say → lines."""
     hints, slips, said = [], {}, ""
     for line in text.splitlines():

@@ -95,7 +95,7 @@ def check_embed(draw):
     the norm comes after the whole sum: you take a norm of each →
         return norm(word[input_ids]) + norm(position[places]) + norm(token_type[types])
     types that are given and all 0 add a vector, too →
-        return norm(word[input_ids] + position[places] + (token_type[types] if token_type_ids is None or types.any() else 0))
+        return norm(word[input_ids] + position[places] + token_type[types] * (token_type_ids is None or types.any()))
     the norm is missing → return word[input_ids] + position[places] + token_type[types]
     the norm comes after the whole sum: you normalise the word embedding only →
         return norm(word[input_ids]) + position[places] + token_type[types]

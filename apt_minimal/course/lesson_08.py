@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: F401  a slip uses it
 from einops import rearrange
 
 from apt_minimal.course.check import exercise
-from apt_minimal.course.lesson_08_errors import listed, check_detectable, check_paired_counts  # noqa: F401  8.4, 8.5
+from apt_minimal.course.lesson_08_errors import check_detectable, check_paired_counts, listed  # noqa: F401  8.4, 8.5
 
 
 def macro_f1(gold, predicted):
@@ -121,7 +121,8 @@ def check_pick_scores(draw):
     the other way round: first the held-out rule, then the paper's → return second, first
     the held-out score chooses the evaluation, but isn't what is reported → first = max(held_out)
     of equal scores the earliest counts, not the last → chosen = len(held_out) - 1 - held_out[::-1].index(max(held_out))
-    of equal scores the earliest counts, not the best → first = max(d for h, d in zip(held_out, dev) if h == max(held_out))
+    of equal scores the earliest counts, not the best →
+        first = max(d for h, d in zip(held_out, dev) if h == max(held_out))
     of equal scores the earliest counts, not the worst →
         first = min(d for h, d in zip(held_out, dev) if h == max(held_out))
     the first evaluation counts, too → return pick_scores(held_out[1:] or held_out, dev[1:] or dev)

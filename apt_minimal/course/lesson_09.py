@@ -151,7 +151,7 @@ def check_strict_f1(draw):
     ? 2 * len(true & guessed) / (len(true) + len(guessed)), and 0 where both sets are empty
     this is lenient: read strictly, an I- that continues nothing begins nothing →
         return f1(gold, predicted, lambda i, tags: {(i, *entity) for entity in entities(tags, lenient=True)})
-    entities end with their sentence: yours run on into the next → return strict_f1([sum(gold, [])], [sum(predicted, [])])
+    an entity ends with its sentence: yours run on → return strict_f1([sum(gold, [])], [sum(predicted, [])])
     the same place in another sentence is another place: yours mixes the sentences up →
         return f1(gold, predicted, lambda i, tags: find_entities(tags))
     the type must agree as well → return f1(gold, predicted, lambda i, tags: {(i, *e[1:]) for e in find_entities(tags)})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from apt_minimal.course.check import Exercise, draws
+from apt_minimal.course.check import exercise
 
 
 def weighted_mean(x, w):
@@ -14,17 +14,23 @@ def weighted_mean(x, w):
     return (w * x).sum() / total
 
 
-def trials():
-    draw = draws(0)
-    yield "seven numbers", (draw(7), torch.arange(7.0))
-    yield "whole numbers", (torch.tensor([2.0, 4.0]), torch.tensor([1.0, 3.0]))
-    yield "one number", (torch.tensor([5.0]), torch.tensor([1.0]))
+def weighted(draw):
+    """
+    ? What do the weights sum to?
+    ? Divide.
+    ? / w.sum()
+    divide by the weights' sum → total = len(w)
+    weigh the numbers →
+        return x.sum() / total
+    """
+    yield "seven numbers", draw(7), torch.arange(7.0)
+    yield "whole numbers", torch.tensor([2.0, 4.0]), torch.tensor([1.0, 3.0])
+    yield "one number", torch.tensor([5.0]), torch.tensor([1.0])
 
 
 @pytest.fixture
 def check():
-    slips = {"divide by the weights' sum": "total = len(w)", "weigh the numbers": "return x.sum() / total"}
-    return Exercise(weighted_mean, trials, slips, hints=("What do the weights sum to?", "Divide.", "/ w.sum()"))
+    return exercise(weighted_mean)(weighted)
 
 
 @pytest.fixture
@@ -47,13 +53,31 @@ def test_a_slip_is_named_and_the_smallest_failing_call_shown(check, said):
     lines = said(lambda x, w: (x * w).sum() / x.numel())
     assert lines[0] == "✗ divide by the weights' sum"
     assert lines[1] == "  1 of 3 trials pass; the smallest that fails tests: whole numbers"
-    assert lines[2:4] == ["    x = [2.0, 4.0]", "    w = [1.0, 3.0]"]
-    assert lines[4:6] == ["    expected: 3.5", "    yours:    7.0"]
+    assert lines[2:6] == ["    x = [2.0, 4.0]", "    w = [1.0, 3.0]", "    expected: 3.5", "    yours:    7.0"]
     assert check.last.yours == 7 and check.last.expected == 3.5 and check.last.inputs[1].tolist() == [1, 3]
 
 
 def test_two_slips_at_once_are_both_named(said):
     assert said(lambda x, w: x.mean())[0] == "✗ divide by the weights' sum; weigh the numbers"
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "line"),
+    [
+        (lambda y: 100 * y, "the result is a share from 0 to 1, not per cent"),
+        (lambda y: y.round(decimals=1), "don't round"),
+        (lambda y: y.squeeze(), "axes of size 1 are lost: where is a squeeze?"),
+        (lambda y: y.transpose(0, 1), "the first two axes have changed places"),
+        (lambda y: y.mT, "the last two axes have changed places"),
+    ],
+)
+def test_slips_of_any_exercise_are_named_without_being_listed(spoilt, line, capsys):
+    def sigmoid(x):
+        return x.sigmoid()
+
+    check = exercise(sigmoid)(lambda draw: [("four by four", draw(4, 4)), ("all", draw(2, 1, 3)), ("one", draw(1, 4))])
+    check(lambda x: spoilt(sigmoid(x)))
+    assert capsys.readouterr().out.splitlines()[0] == f"✗ {line}"
 
 
 def test_an_answer_that_fits_no_slip_in_every_trial_is_not_guessed_at(said):
@@ -63,7 +87,7 @@ def test_an_answer_that_fits_no_slip_in_every_trial_is_not_guessed_at(said):
 
 
 def test_two_slips_of_which_one_makes_up_for_the_other_are_not_named(said, check):
-    check.slips = {"one": "total = 2 * w.sum()", "other": "return (w * x).sum() / total * (2 if len(w) < 7 else 1)"}
+    check.slips = {"one": ["total = 2 * w.sum()"], "other": ["return (w * x).sum() / total * (2 if len(w) < 7 else 1)"]}
     assert said(lambda x, w: x @ w / w.sum() * (0.5 if len(w) == 7 else 1))[0].startswith("✗ -0.")
 
 
@@ -147,7 +171,10 @@ def test_a_verdict_in_words_is_said_as_it_is(capsys):
     def even():
         return 2
 
-    check = Exercise(even, lambda: [("parity", ())], {}, look=lambda found: "" if found % 2 == 0 else "it is odd")
+    @exercise(even, look=lambda found: "" if found % 2 == 0 else "it is odd")
+    def check(draw):
+        yield ("parity",)
+
     assert check(lambda: 4)
     assert not check(lambda: 3)
     assert capsys.readouterr().out.splitlines()[1] == "✗ it is odd"
@@ -155,8 +182,8 @@ def test_a_verdict_in_words_is_said_as_it_is(capsys):
 
 
 def test_a_slip_that_fits_no_line_is_an_error(check):
-    check.slips = {"nowhere": "mean = 3"}
-    with pytest.raises(ValueError, match="0 lines of weighted_mean begin like the slip 'mean = 3'"):
+    check.slips = {"nowhere": ["mean = 3"]}
+    with pytest.raises(ValueError, match="0 lines of weighted_mean begin like 'mean = 3'"):
         check(lambda x, w: 0)
 
 
@@ -168,7 +195,7 @@ def test_a_heat_map_is_drawn_for_each_matrix(capsys):
     def twice(x):
         return 2 * x
 
-    check = Exercise(twice, lambda: [("a batch", (draws(0)(3, 4, 5),))], {})
+    check = exercise(twice)(lambda draw: [("a batch", draw(3, 4, 5))])
     check.show()
     assert "no wrong try" in capsys.readouterr().out
     check(lambda x: x.abs())
