@@ -60,25 +60,35 @@ def alike(one, other) -> bool:
     return not difference(one, other)
 
 
-def _spoilt(change: Callable, tensors_only: bool) -> Callable:
-    """A function that changes every number (or only every tensor) in a result."""
+def _spoilt(change: Callable, axes: int = 0) -> Callable:
+    """A function that changes every number in a result, in tensors of so many axes at least."""
 
     def spoilt(value):
         if isinstance(value, list | tuple):
             return [spoilt(one) for one in value]
-        number = isinstance(value, Tensor) or (isinstance(value, float) and not tensors_only)
-        return change(torch.as_tensor(value)) if number else value
+        if isinstance(value, Tensor) or (isinstance(value, int | float) and not isinstance(value, bool)):
+            number = torch.as_tensor(value)
+            return change(number.double() if axes == 0 else number) if number.dim() >= axes else value
+        return value
 
     return spoilt
 
 
 # Slips that may be made in any exercise: what to say, and what the slip makes of the right result.
 ANYWHERE = [
-    ("the result is a share from 0 to 1, not per cent", _spoilt(lambda x: 100 * x, False)),
-    *(("don't round", _spoilt(lambda x, k=k: x.double().round(decimals=k), False)) for k in range(4)),
-    ("axes of size 1 are lost: where is a squeeze?", _spoilt(lambda x: x.squeeze(), True)),
-    ("the first two axes have changed places", _spoilt(lambda x: x.transpose(0, 1) if x.dim() > 1 else x, True)),
-    ("the last two axes have changed places", _spoilt(lambda x: x.mT if x.dim() > 1 else x, True)),
+    ("the result is a share from 0 to 1, not per cent", _spoilt(lambda x: 100 * x)),
+    *(("don't round", _spoilt(lambda x, k=k: x.round(decimals=k))) for k in range(4)),
+    ("everywhere twice what is right", _spoilt(lambda x: 2 * x)),
+    ("everywhere half of what is right", _spoilt(lambda x: x / 2)),
+    ("everywhere one more than what is right", _spoilt(lambda x: x + 1)),
+    ("everywhere one less than what is right", _spoilt(lambda x: x - 1)),
+    ("everywhere 1 minus what is right", _spoilt(lambda x: 1 - x)),
+    ("everywhere the sign is turned", _spoilt(lambda x: -x)),
+    ("everywhere the square of what is right: the root is missing", _spoilt(lambda x: x**2)),
+    ("axes of size 1 are lost: where is a squeeze?", _spoilt(lambda x: x.squeeze(), axes=1)),
+    ("the first two axes have changed places", _spoilt(lambda x: x.transpose(0, 1), axes=2)),
+    ("the last two axes have changed places", _spoilt(lambda x: x.mT, axes=2)),
+    ("the results stand in the wrong order", lambda value: value[::-1] if isinstance(value, list | tuple) else value),
 ]
 
 

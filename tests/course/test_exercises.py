@@ -76,12 +76,12 @@ def test_the_solutions_notebook_holds_the_solution(exercise):
     assert any(body in cell.source for cell in notebook.cells if cell.cell_type == "code"), body
 
 
-@pytest.mark.parametrize(("exercise", "answer"), answered(right=True))
+@pytest.mark.parametrize(("exercise", "answer"), list(answered(right=True)))
 def test_right_answers_in_another_style_pass(exercise, answer, default_dtype, capsys):
     assert exercise(answer) is True, capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("exercise", "answer"), answered(right=False))
+@pytest.mark.parametrize(("exercise", "answer"), list(answered(right=False)))
 def test_a_wrong_answer_that_no_slip_fits_fails_without_a_guess(exercise, answer, capsys):
     assert exercise(answer) is False
     assert capsys.readouterr().out.splitlines()[0].removeprefix("✗ ") not in exercise.mistakes
