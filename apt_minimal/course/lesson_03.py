@@ -136,7 +136,7 @@ def check_prefix_mass(draw):
         seen = fill(scores, mask if mask is None else torch.cat([mask[..., :l], ~mask[..., l:]], -1), -math.inf)
     one largest score is subtracted for all rows: far below it all e^… are 0 →
         weights = (e := (seen - seen.max()).exp()) / e.sum(-1, True)
-    each row subtracts its largest score, a hidden one: of those that are seen nothing is left →
+    subtract each row's largest score of those that are seen: another may lie far above →
         weights = (e := (seen - scores.amax(-1, True)).exp()) / e.sum(-1, True)
     e^score overflows, in float64 too: subtract each row's largest score first →
         weights = ((e := seen.double().exp()) / e.sum(-1, True)).to(seen)
