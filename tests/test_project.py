@@ -168,6 +168,13 @@ def test_uncompared_cells_are_those_of_the_register():
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_computes_with_one_thread(path):
+    code = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+    # On a busy machine several threads wait for each other: lesson 07 then took ten times as long.
+    assert "import torch\n" not in code or "\ntorch.set_num_threads(1)" in code
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_opens_in_colab_kaggle_and_binder(path):
     repository = PROJECT["urls"]["Repository"]  # the only place where the address is chosen
     owner_and_name = repository.removeprefix("https://github.com/")

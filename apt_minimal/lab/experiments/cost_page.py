@@ -108,7 +108,7 @@ def _of_machine(rows: list[dict]) -> str:
     latest = {(row["measure"], _condition(row)): row for row in rows}
     centre = _condition(rows[0])
     at_centre = {measure: row for (measure, condition), row in latest.items() if condition == centre}
-    parts = [f"## {rows[0]['machine']}\n", _conditions(rows), _goals(at_centre), _methods(at_centre)]
+    parts = [f"## {rows[0]['machine']}\n", _conditions(rows), _goals(latest, centre), _methods(at_centre)]
     parts += [_epoch(at_centre.get("epoch")), _varied(latest, centre)]
     parts += [_profile(at_centre[f"profile of {what}"]) for what in TIMES if f"profile of {what}" in at_centre]
     parts += [_memory(at_centre.get("profile of memory"), at_centre.get("memory"))]
@@ -121,13 +121,21 @@ def _conditions(rows: list[dict]) -> str:
     return f"{versions}; commit {commits}; {dates}. {_words(_condition(rows[0]))}, unless a table says otherwise.\n"
 
 
-def _goals(at_centre: dict[str, dict]) -> str:
+def _goals(latest: dict, centre: tuple) -> str:
+    """Each goal at the centre, and where else it was measured with the same lengths."""
     rows = []
     for goal in GOALS:
-        found = ratio(at_centre.get(goal.measure), goal.method, goal.other)
+        places = [
+            condition for measure, condition in latest if measure == goal.measure and condition[2:4] == centre[2:4]
+        ]
         missing = NEEDS_BF16 if goal.method == "apt_bf16" else "not measured"
-        rows.append([goal.text, f"≤ {goal.most}", found or missing, found.verdict(goal.most) if found else ""])
-    return "### Ratios to reach\n\n" + _table(["ratio", "goal", "measured (95 %)", ""], rows)
+        for condition in places or [centre]:
+            found = ratio(latest.get((goal.measure, condition)), goal.method, goal.other)
+            where = _words(condition, centre)
+            rows.append(
+                [goal.text, f"≤ {goal.most}", where, found or missing, found.verdict(goal.most) if found else ""]
+            )
+    return "### Ratios to reach\n\n" + _table(["ratio", "goal", "where", "measured (95 %)", ""], rows)
 
 
 def _methods(at_centre: dict[str, dict]) -> str:
@@ -204,7 +212,7 @@ def _words(condition: tuple, centre: tuple | None = None) -> str:
     """A condition in words; of one that differs from the centre, what differs."""
     names = ("{} backbone", "{} layers", "l = {}", "n = {}", "batches of {}", "{}")
     differing = [i for i in range(len(names)) if centre is None or condition[i] != centre[i]]
-    return ", ".join(names[i].format(condition[i]) for i in differing) or "as above"
+    return ", ".join(names[i].format(condition[i]) for i in differing) or "as said above"
 
 
 def _name(method: str) -> str:
@@ -257,7 +265,8 @@ plain model.
 round, and every other round goes backwards, so that other work on the machine meets all of them alike. Times are those
 of one processor thread, or wall-clock times on a GPU. A ratio is the median of the rounds' own ratios, and in brackets
 stands an interval that holds the true median with a probability of at least 95 %. With less than six rounds the
-brackets hold the lowest and the highest. Times in milliseconds are medians with quartiles. Peak memory is that of three
+brackets hold the lowest and the highest. The process keeps the memory that it frees, so that steps don't wait for
+the operating system. Times in milliseconds are medians with quartiles. Peak memory is that of three
 training steps above the loaded model, each method in a process of its own. A goal is called reached or not reached only
 if the whole interval lies on one side of it.
 

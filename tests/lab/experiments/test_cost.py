@@ -63,6 +63,17 @@ def test_the_floor_goes_back_to_the_lowest_keys_and_values_and_trains_nothing(ti
         assert subject.optimizer is None and not any(p.requires_grad for p in subject.model.parameters())
 
 
+@pytest.mark.parametrize("method", ["floor", "apt", "full"])
+def test_in_bfloat16_the_backbone_computes_in_it_and_trained_numbers_stay_in_float32(method, tiny):
+    seen = []
+    with subjects.ready(method, Condition(layers=3, tokens=8, batch=4, precision="bf16"), CPU) as subject:
+        lowest = self_attentions(subject.model.base_model)[0]
+        lowest.key.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+        subject.step()
+        subject.infer()
+        assert seen == [torch.bfloat16] * 2 and {p.dtype for p in subject.model.parameters()} == {torch.float32}
+
+
 def test_fewer_layers_are_the_lowest_ones_with_prefixes_in_each(tiny):
     with subjects.ready("apt", Condition(layers=2, prefix_length=5, tokens=8), CPU) as subject:
         layers = self_attentions(subject.model.base_model)
