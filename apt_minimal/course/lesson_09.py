@@ -93,6 +93,9 @@ def check_entities(draw):
     an I- of another type closes the entity for good →
         closes = kind is not None and not tag.startswith("I-")
         entity = (kind, start, max(j for j in range(start, i) if tags[j][1:] == tags[start][1:]) + 1)
+    whatever is no I- of its type closes an entity for good: forget it there →
+        closes = kind is not None and (tag[0] == "B" or i == len(tags))
+        entity = (kind, start, max(j for j in range(start, i) if tags[j][1:] == tags[start][1:]) + 1)
     yours is open until the next B-: whatever is no I- of its type closes it →
         closes = kind is not None and (tag[0] == "B" or i == len(tags))
     an entity stays open after it was closed: reset what you remember of it → kind = kind  # not reset
