@@ -119,6 +119,8 @@ def check_masked_attention(draw):
     a query that may look nowhere must give zeros; 0/0 makes it NaN → weights = seen.softmax(dim=-1)
     a query that may look nowhere must give zeros; with equally low scores it gets the mean of all values →
         seen = scores.masked_fill(hidden, -1e9); weights = seen.softmax(dim=-1)
+    one example of padding alone makes only its own results zeros, not those of the others →
+        return weights @ value * mask.any(-1).all()
     an example with some padding has results: only padding alone gives zeros →
         weights = seen.softmax(-1).nan_to_num() * mask.all(-1)[:, None, None, None]
     hidden keys are thrown away after the softmax: where they score far above the real ones, nothing is left →

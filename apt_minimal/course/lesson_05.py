@@ -81,6 +81,7 @@ def check_count_parameters(draw):
     keys and values share their λ → scale = 2 if layer_gate else 0
     layer_gate=False takes λ away → scale = 1
     λ has a switch of its own: token_gate=False leaves it → scale = 1 if layer_gate and token_gate else 0
+    32 bits hold numbers up to 2³¹ − 1, and there are more → return torch.tensor(L * (prefix + gate + scale)).int()
     this is one layer: there are L of them → return prefix + gate + scale
     """
     for tests, *switches in (

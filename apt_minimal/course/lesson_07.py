@@ -26,6 +26,7 @@ def check_equal_sizes(draw):
     P-tuning v2 has no W, so it needs a longer prefix for as many parameters → length = l
     P-tuning v2 has two prefixes per layer too, for keys and for values → length = blocks
     LoRA has four blocks of d · r per layer, not one → rank = blocks
+    LoRA adapts two weights, not four: four blocks of d · r → rank = blocks // 8
     LoRA adapts two weights, of two matrices each: four blocks of d · r → rank = blocks // 2
     APT's W counts in the comparison with LoRA too: three blocks of l · d → rank = l // 2
     LoRA's rank is no prefix length: count its blocks of d · r → rank = l

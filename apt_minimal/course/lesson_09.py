@@ -38,6 +38,9 @@ def check_align_labels(draw):
     it is -100 that the losses ignore, not 100 → label = tags[word] if first else 100
     these are the words' numbers: their tags are asked for → label = word if first else -100
     every sub-word needs a label, -100 where it isn't a first one → return [label for label in labels if label != -100]
+    later sub-words need a label too, -100 →
+        return [label for word, label in zip(word_ids, labels) if word is None or label != -100]
+    special tokens and padding get -100, too: 0 is a tag → label = tags[word] if first else -100 * (word is not None)
     special tokens need a label too, -100 → return [label for word, label in zip(word_ids, labels) if word is not None]
     """
     short = [None, 0, 1, None], [5, 3]
