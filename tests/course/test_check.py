@@ -66,7 +66,7 @@ def test_two_slips_at_once_are_both_named(said):
     [
         (lambda y: 100 * y, "the result is a share from 0 to 1, not per cent"),
         (lambda y: y.round(decimals=1), "don't round"),
-        (lambda y: 1 - y, "everywhere 1 minus what is right"),
+        (lambda y: 1 - y, "every number is 1 minus the right one"),
         (lambda y: y.squeeze(), "axes of size 1 are lost: where is a squeeze?"),
         (lambda y: y.transpose(0, 1), "the first two axes have changed places"),
         (lambda y: y.mT, "the last two axes have changed places"),
