@@ -31,7 +31,7 @@ from apt_minimal.course.judge import ANYWHERE, alike, difference
 
 
 @dataclass(eq=False, repr=False)
-class Checker:
+class Exercise:
     """Call it with an answer: it says what it found, and returns whether the answer is right.
 
     Attributes:
@@ -186,9 +186,9 @@ def _beginning(line: str) -> str:
     return line.split(" = ")[0].strip() if " = " in line else line.strip().partition(" ")[0]
 
 
-def exercise(solution: Callable, **options) -> Callable[[Callable], Checker]:
+def exercise(solution: Callable, **options) -> Callable[[Callable], Exercise]:
     """A decorator: makes a checker of trials, for answers that are to do what the solution does."""
-    return lambda trials: Checker(trials, solution, **options)
+    return lambda trials: Exercise(trials, solution, **options)
 
 
 @contextmanager
