@@ -68,7 +68,7 @@ def _spoilt(change: Callable, axes: int = 0) -> Callable:
             return [spoilt(one) for one in value]
         if isinstance(value, Tensor) or (isinstance(value, int | float) and not isinstance(value, bool)):
             number = torch.as_tensor(value)
-            return change(number.double() if axes == 0 else number) if number.dim() >= axes else value
+            return change(number) if number.dim() >= axes else value
         return value
 
     return spoilt
@@ -77,7 +77,10 @@ def _spoilt(change: Callable, axes: int = 0) -> Callable:
 # Slips that may be made in any exercise: what to say, and what the slip makes of the right result.
 ANYWHERE = [
     ("the result is a share from 0 to 1, not per cent", _spoilt(lambda x: 100 * x)),
-    *(("don't round", _spoilt(lambda x, k=k: x.round(decimals=k))) for k in range(4)),
+    *(
+        ("don't round", _spoilt(lambda x, k=k: x.double().round(decimals=k) if x.is_floating_point() else x))
+        for k in range(4)
+    ),
     ("every number is twice the right one", _spoilt(lambda x: 2 * x)),
     ("every number is half of the right one", _spoilt(lambda x: x / 2)),
     ("every number is one more than the right one", _spoilt(lambda x: x + 1)),

@@ -81,6 +81,12 @@ def test_slips_of_any_exercise_are_named_without_being_listed(spoilt, line, caps
     assert capsys.readouterr().out.splitlines()[0] == f"✗ {line}"
 
 
+def test_floats_in_place_of_integers_are_not_taken_for_rounded(capsys):
+    check = exercise(lambda x: x.long())(lambda draw: [("one", draw(3))])
+    check(lambda x: x.trunc())
+    assert capsys.readouterr().out.splitlines()[0] == "✗ the dtype is torch.float32, expected torch.int64"
+
+
 def test_an_answer_that_fits_no_slip_in_every_trial_is_not_guessed_at(said):
     """It divides by the number of weights, but not where there is one of 0: no slip does that."""
     lines = said(lambda x, w: (x * w).sum() / (w.sum() if len(w) > 2 else len(w)))
