@@ -213,7 +213,7 @@ def _recording(name: str) -> Recording:
 def _figure(entry: dict) -> tuple[float, str]:
     """The paper's difference in points, and how we know it; where the paper is quoted on the difference, the quote."""
     if "paper" not in entry:
-        return float("nan"), "recalled, a figure without numbers"
+        return float("nan"), entry.get("status", "recalled, a figure without numbers")
     backbone, setting, task = entry["paper"].split("/")
     scores, (ours, theirs) = paper_scores(setting, backbone), _paper_methods(entry)
     if (entry["method"], entry["other"], backbone, task) in QUOTED:

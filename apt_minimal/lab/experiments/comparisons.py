@@ -194,8 +194,9 @@ def precision_of(records: Iterable[RunRecord]) -> str:
 def hurdle(place: Place) -> float:
     """What a constant answer scores; of two answers the more frequent one. 0 without runs of the majority label."""
     scores = [r.score(place.split) for r in place.records("majority") if place.split in r.scores]
-    share = float(np.mean(scores)) if scores else 0.0
-    return max(share, 1 - share) if scores and place.task in TWO_ANSWERS else share
+    if place.task in TWO_ANSWERS:  # the label may be another one with another seed
+        scores = [max(score, 1 - score) for score in scores]
+    return float(np.mean(scores)) if scores else 0.0
 
 
 def _pairs(place: Place, method: str, other: str, rate: str | None) -> list[tuple[str, str]]:

@@ -127,8 +127,15 @@ def plot_forest(
         y, ticks = 0, []
         for i, group in enumerate(order):
             look = {"color": GROUP_COLORS[i % len(GROUP_COLORS)]}
-            head = {"fontsize": 9, "weight": "bold", "va": "center", "backgroundcolor": "white", **look}
-            axis.text(0.005, y, group, transform=axis.get_yaxis_transform(), **head)
+            head: dict = {
+                "fontsize": 9,
+                "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1},
+                "weight": "bold",
+                "va": "center",
+                "zorder": 5,
+                **look,
+            }
+            axis.text(0.01, y, group, transform=axis.get_yaxis_transform(), **head)
             for _, name, one in (row for row in rows if row[0] == group):
                 y -= 1
                 ticks.append((y, name))
