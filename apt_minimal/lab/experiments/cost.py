@@ -146,15 +146,15 @@ def kept(names: list[str], condition: Condition, device: torch.device) -> Rows:
 
 
 def parts(options: argparse.Namespace, device: torch.device) -> Iterator[tuple[str, Condition, Callable[[], Rows]]]:
-    """All that is measured, in order: its first measure, under which condition, and a call that does it."""
+    """All that is measured, in order: its last measure, under which condition, and a call that does it."""
     found = {condition: methods(options, condition) for condition in conditions(device, options.quick)}
     for condition, names in found.items():
         # smaller steps scatter more, and leave time for more rounds
         rounds = options.rounds * (4 if condition.batch * condition.tokens < 2048 and condition.layers <= 6 else 1)
-        yield "step", condition, partial(timed, names, condition, rounds, device)
+        yield "inference", condition, partial(timed, names, condition, rounds, device)
     yield "epoch", CENTRE, partial(epoch, options, device)
     if options.profile:
-        yield "profile of step", CENTRE, partial(profiled, ["floor", "apt"], CENTRE, options.rounds, device)
+        yield "profile of inference", CENTRE, partial(profiled, ["floor", "apt"], CENTRE, options.rounds, device)
         yield "profile of memory", CENTRE, partial(kept, ["apt", "full"], CENTRE, device)
     for condition, names in found.items():
         if condition in (CENTRE, FEW, SHORT, BASE):
@@ -172,7 +172,8 @@ def epoch(options: argparse.Namespace, device: torch.device) -> Rows:
     """An epoch of CoNLL-2004, which takes long: half of the rounds."""
     task, tokenizer = conll2004(options.data_dir, options.examples)
     values = in_turn(epochs(task, tokenizer, device), options.rounds // 2, device)
-    yield {"measure": "epoch", "values": values, "examples": len(task.train), "source": task.source}
+    source = "from a folder" if options.data_dir else task.source  # where the folder lies is nobody's business
+    yield {"measure": "epoch", "values": values, "examples": len(task.train), "source": source}
 
 
 def identity(row: dict) -> tuple:
@@ -187,11 +188,11 @@ def measure(options: argparse.Namespace, device: torch.device) -> None:
     machine = torch.cuda.get_device_name() if gpu else f"{processor()}, one thread"
     done = {identity(row) for row in read(options.output)}
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    for first, condition, call in parts(options, device):
+    for last, condition, call in parts(options, device):
         about = asdict(condition) | {"rounds": options.rounds, "machine": machine}
-        if identity({"measure": first} | about) in done:
+        if identity({"measure": last} | about) in done:
             continue
-        print(f"{first}, {condition}", flush=True)
+        print(f"{last}, {condition}", flush=True)
         for row in call():
             line = {"measure": row.pop("measure")} | about | row | versions | {"date": date.today().isoformat()}
             with options.output.open("a", encoding="utf-8") as file:

@@ -59,6 +59,7 @@ GOALS = [
     Goal("step: APT / peft's prefix tuning", "step", "apt", "peft_prefix", 0.97),
     Goal("inference: APT / plain model", "inference", "apt", "floor", 1.05),
     Goal("peak memory above the loaded model: APT / full fine-tuning", "memory", "apt", "full", 0.5),
+    Goal("the same, activations computed again", "memory", "apt_recomputed", "full", 0.5),
     Goal("epoch: APT in bfloat16 / peft, padded to 128", "epoch", "apt_bf16", "peft_128", 0.12),
     Goal("epoch: APT in bfloat16 / peft, padded to the longest", "epoch", "apt_bf16", "peft_longest", 0.22),
 ]
@@ -104,8 +105,11 @@ def page(rows: list[dict]) -> str:
 
 
 def _of_machine(rows: list[dict]) -> str:
-    """What one machine measured; of lines that say the same the last one counts."""
-    latest = {(row["measure"], _condition(row)): row for row in rows}
+    """What one machine measured: rounds of lines that measured the same are put together; else the last line counts."""
+    latest: dict[tuple, dict] = {}
+    for row in rows:
+        key = row["measure"], _condition(row)
+        latest[key] = _together(latest.get(key, row), row)
     centre = _condition(rows[0])
     at_centre = {measure: row for (measure, condition), row in latest.items() if condition == centre}
     parts = [f"## {rows[0]['machine']}\n", _conditions(rows), _goals(latest, centre), _methods(at_centre)]
@@ -113,6 +117,14 @@ def _of_machine(rows: list[dict]) -> str:
     parts += [_profile(at_centre[f"profile of {what}"]) for what in TIMES if f"profile of {what}" in at_centre]
     parts += [_memory(at_centre.get("profile of memory"), at_centre.get("memory"))]
     return "\n".join(part for part in parts if part)
+
+
+def _together(first: dict, second: dict) -> dict:
+    """The second line with the first one's rounds in front of its own, for methods that both have."""
+    before, after = first["values"], second["values"]
+    if first is second or not all(isinstance(values, list) for values in after.values()):
+        return second
+    return second | {"values": {name: before[name] + after[name] for name in after if name in before}}
 
 
 def _conditions(rows: list[dict]) -> str:
@@ -265,10 +277,14 @@ plain model.
 round, and every other round goes backwards, so that other work on the machine meets all of them alike. Times are those
 of one processor thread, or wall-clock times on a GPU. A ratio is the median of the rounds' own ratios, and in brackets
 stands an interval that holds the true median with a probability of at least 95 %. With less than six rounds the
-brackets hold the lowest and the highest. The process keeps the memory that it frees, so that steps don't wait for
-the operating system. Times in milliseconds are medians with quartiles. Peak memory is that of three
-training steps above the loaded model, each method in a process of its own. A goal is called reached or not reached only
-if the whole interval lies on one side of it.
+brackets hold the lowest and the highest. The process keeps the memory that it frees, so that steps don't wait for the
+operating system (lines of commit 8aff8df were made before it did). Times in milliseconds are medians with quartiles.
+Peak memory is that of three training steps above the loaded model, each method in a process of its own. A goal is
+called reached or not reached only if the whole interval lies on one side of it.
+
+**What the rest is.** P-tuning v2 is APT without its gates, so the column "/ P-tuning v2" tells what the gates take.
+What both take above the floor is the attention to l more keys and values, with its dropout, and the prefix's own
+dropout; "Where APT's time goes" shows it by kinds of torch's operations, as its profiler measures them.
 
 **The methods** are those of the recorded runs, with l = 16 unless a table says otherwise, and LoRA with as many
 parameters as APT. peft's prefix tuning needs a model that takes `past_key_values`, which MPNet, the base backbone, does
@@ -284,6 +300,6 @@ bfloat16 epoch were set for a CPU with AMX. Rows of a GPU need `--device cuda`, 
 ## Lessons on a busy machine
 
 Torch shares a matrix product out to as many threads as there are cores, and each product waits for the slowest thread:
-where another program holds one of the cores, the others wait for it thousands of times a second. So every lesson says
-`torch.set_num_threads(1)`, with which it merely shares its core.
+where another program holds one of the cores, all others wait for it, again and again. So every lesson says
+`torch.set_num_threads(1)`, and merely shares its core.
 """

@@ -3,6 +3,7 @@
 import csv
 import math
 from argparse import Namespace
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -114,13 +115,14 @@ def test_a_second_start_measures_what_the_first_one_did_not_finish(tmp_path, mon
 
     def parts(options, device):
         for tokens in (8, 16):
-            yield "step", Condition(tokens=tokens), lambda tokens=tokens: rows(tokens)
+            yield "inference", Condition(tokens=tokens), lambda tokens=tokens: rows(tokens)
 
     def rows(tokens):
         asked.append(tokens)
+        yield {"measure": "step", "values": {"apt": [1.0]}}
         if asked == [8, 16]:
             raise KeyboardInterrupt
-        yield {"measure": "step", "values": {"apt": [1.0]}}
+        yield {"measure": "inference", "values": {"apt": [1.0]}}
 
     monkeypatch.setattr(cost, "parts", parts)
     options = Namespace(output=tmp_path / "build" / "speed.jsonl", rounds=1)
@@ -128,7 +130,7 @@ def test_a_second_start_measures_what_the_first_one_did_not_finish(tmp_path, mon
         cost.measure(options, CPU)
     cost.measure(options, CPU)
     lines = cost.read(options.output)
-    assert asked == [8, 16, 16] and [line["tokens"] for line in lines] == [8, 16]
+    assert asked == [8, 16, 16] and [line["tokens"] for line in lines] == [8, 8, 16, 16, 16]
     assert lines[0]["versions"]["torch"] == torch.__version__ and "one thread" in lines[0]["machine"]
 
 
@@ -157,6 +159,12 @@ def test_a_ratio_is_the_median_of_ratios_between_the_rounds_that_its_order_allow
     assert ratio(row, "apt", "full") == Ratio(4.0, 2.0, 6.0)
     assert ratio({"values": {"apt": [3.0, 2.0, 4.0], "floor": [1.0, 2.0, 1.0]}}, "apt", "floor") == Ratio(3.0, 1.0, 4.0)
     assert ratio(row, "apt", "lora") is None and ratio(None, "apt", "floor") is None
+
+
+def test_rounds_of_two_lines_that_measured_the_same_are_put_together():
+    about = {"measure": "step", "machine": "mine", "versions": {}, "commit": "c", "date": "d"} | asdict(TINY)
+    lines = [about | {"values": {"floor": [1.0] * 3, "apt": [ratio] * 3}} for ratio in (2.0, 4.0)]
+    assert "2.000 |" in page(lines[:1]) and "3.000 (2.000 … 4.000)" in page(lines)
 
 
 def test_a_goal_is_reached_only_where_the_whole_interval_says_so():
