@@ -38,6 +38,7 @@ html_static_path = ["site/site.css"]
 html_css_files = ["site.css"]
 html_favicon = "site/favicon.svg"
 html_copy_source = False
+html_show_search_summary = False  # it is fetched, which a page on a disk may not do
 html_theme_options = {
     "source_repository": pages.REPOSITORY,
     "source_branch": "main",
