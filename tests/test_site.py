@@ -55,6 +55,11 @@ def test_every_public_name_stands_on_the_api_page(module):
     assert set(module.__all__) - set(shown) == set()
 
 
+def test_the_front_page_lists_every_page():
+    listed = re.findall(r"^([\w-]+)$", (ROOT / "docs/index.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(listed) == sorted({file.stem for file in ROOT.glob("docs/*.md")} - {"index", "slides"})
+
+
 def hidden():
     return {"jupyter": {"source_hidden": True, "outputs_hidden": True}}
 
