@@ -79,8 +79,7 @@ def check_paired_counts(draw):
     examples that both have right don't tell them apart: they belong in neither count →
         return *map(sum, zip(*right)), error
     examples that both have right count in neither → b = sum(a for a, _ in right); c = sum(b for _, b in right)
-    these are the examples that each has wrong →
-        return *(n - k for k in map(sum, zip(*right))), error
+    these are the examples that each has wrong → return *(n - k for k in map(sum, zip(*right))), error
     both right or both wrong tells nothing apart → b = right.count((True, True)); c = right.count((False, False))
     that is the error for two separate sets: pairing makes it smaller →
         variance = sum(k * (n - k) for k in map(sum, zip(*right))) / n

@@ -101,8 +101,7 @@ def check_curse(draw):
     of equals the earliest is chosen, not the best on test → chosen = (dev + 1e-6 * test).argmax(1, True)
     of equals the earliest is chosen: yours takes the mean of all →
         judged = test.masked_fill(dev < dev.amax(1, True), math.nan).nanmean(1, True)
-    a score that is a little higher is chosen, too →
-        chosen = (dev > dev.amax(1, True) - 0.01).int().argmax(1, True)
+    a score that is a little higher is chosen, too → chosen = (dev > dev.amax(1, True) - 0.01).int().argmax(1, True)
     each run chooses its own epoch, not one for all → chosen = dev.mean(dim=0).argmax().expand(len(dev), 1)
     runs are rows and epochs columns: the best epoch of each run is along dim 1 →
         chosen = dev.argmax(dim=0, keepdim=True); reported = dev.gather(0, chosen); judged = test.gather(0, chosen)

@@ -56,10 +56,8 @@ def check_log_gated_attention(draw):
     each prefix token has its own α: don't average → gate = alpha.mean(1, True).log().expand_as(alpha)
     masked words still get weight: their scores must be −∞ → hidden = hide(~mask, 0.0)
     the mask's sign: True is a real word → hidden = hide(mask, -math.inf)
-    each example has its own mask, not the first one's →
-        hidden = hide(~mask[:1].expand_as(mask), -math.inf)
-    a masked word's score must be −∞: others may lie below −100 →
-        hidden = hide(~mask, -100.0)
+    each example has its own mask, not the first one's → hidden = hide(~mask[:1].expand_as(mask), -math.inf)
+    a masked word's score must be −∞: others may lie below −100 → hidden = hide(~mask, -100.0)
     a masked word's score of 0 is still e⁰ = 1 in the sum →
         keys = torch.cat([prefix_key, key * mask[:, None, :, None]], dim=2)
         hidden = hide(~mask, 0.0)
