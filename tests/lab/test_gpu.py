@@ -34,7 +34,7 @@ def line_of(make_task, backbone, tmp_path):
     def do(method):
         settings = METHODS[method].settings
         spec = RunSpec("my_token", "full", method, "final", 1, backbone, settings, asdict(CONFIG))
-        return finished_record(spec, str(tmp_path), GPU, backbone)
+        return finished_record(spec, runs.load("mine", backbone, str(tmp_path)), GPU, backbone)
 
     return do
 

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -164,14 +164,11 @@ def example_counts(task: Task, predictions: Sequence, examples: Sequence[Example
     return counts
 
 
-def finished_record(
-    spec: RunSpec, data_dir: str | None, device: str, backbone: str, checkpoint=None
-) -> tuple[RunRecord, dict]:
-    """Do a run and make its record.
+def finished_record(spec: RunSpec, task: Task, device: str, backbone: str, checkpoint=None) -> tuple[RunRecord, dict]:
+    """Do a run and make its record, on whatever machine this is: nothing is read but the backbone, and none written.
 
     Args:
-        spec, device, checkpoint: as in `run`.
-        data_dir: as in `load_task`.
+        spec, task, device, checkpoint: as in `run`.
         backbone: the grid's, or where it lies on this machine.
 
     Returns:
@@ -181,7 +178,6 @@ def finished_record(
     started, gpu = time.perf_counter(), device == "cuda"
     if gpu:
         torch.cuda.reset_peak_memory_stats()
-    task = load(spec.task, backbone, data_dir)
     elsewhere = None if backbone == spec.backbone else backbone
     try:
         with repeatable() if gpu else nullcontext():
@@ -193,19 +189,30 @@ def finished_record(
     return RunRecord(spec, rows, minutes, task.metric, **found, **described(gpu)), files
 
 
-def work(spec: RunSpec, folder: Path, data_dir: str | None, device: str, backbone: str) -> None:
-    """Do one run in a process of the pool and write it down, unless it is done or another process is at it."""
+def work(
+    spec: RunSpec,
+    folder: Path,
+    data_dir: str | None,
+    device: str,
+    backbone: str,
+    do: Callable[..., tuple[RunRecord, dict]] = finished_record,
+) -> None:
+    """Have one run done and write it down, unless it is done or another process is at it.
+
+    Args:
+        do: `finished_record`, or what has another machine call it.
+    """
     results, place = folder / f"{spec.task}.jsonl", folder / "running" / spec.key
     with claim(place.with_suffix(".lock")) as ours:
         if not ours or _is_done(spec, results):
             return
-        checkpoint = place.with_suffix(".pt")
+        task, checkpoint = load(spec.task, backbone, data_dir), place.with_suffix(".pt")
         try:
-            record, predictions = finished_record(spec, data_dir, device, backbone, checkpoint)
+            record, predictions = do(spec, task, device, backbone, checkpoint)
         except DamagedCheckpoint as error:
             print(f"{spec} begins anew: {error}; it is deleted now", file=sys.stderr, flush=True)
             checkpoint.unlink()
-            record, predictions = finished_record(spec, data_dir, device, backbone, checkpoint)
+            record, predictions = do(spec, task, device, backbone, checkpoint)
         write_record(results, record, predictions)
         checkpoint.unlink(missing_ok=True)  # a training that diverged leaves one
 

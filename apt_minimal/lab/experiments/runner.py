@@ -11,15 +11,17 @@ import os
 import threading
 import warnings
 from collections import defaultdict
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from apt_minimal.lab.experiments.cluster import NoScheduler, cluster
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
 from apt_minimal.lab.experiments.preflight import check_backbone, unrunnable
 from apt_minimal.lab.experiments.records import RunRecord, RunSpec
@@ -27,11 +29,17 @@ from apt_minimal.lab.experiments.results import read_predictions, read_records, 
 from apt_minimal.lab.experiments.run import work
 
 # tqdm's own guess of the time left takes all runs to be alike; ours is in the postfix
+MOST = 1000  # runs at once on a cluster
 BAR = "{desc}: {n_fmt}/{total_fmt} runs |{bar}| {elapsed}{postfix}"
 
 
 def run_grid(
-    file: str | Path, data_dir: str | None = None, jobs: int = 1, device: str = "cpu", backbone: str | None = None
+    file: str | Path,
+    data_dir: str | None = None,
+    jobs: int = 1,
+    device: str = "cpu",
+    backbone: str | None = None,
+    scheduler: str | None = None,
 ) -> None:
     """Do every run of a grid that is not done yet.
 
@@ -41,8 +49,11 @@ def run_grid(
         jobs: runs side by side, each in a process of its own with its share of the cores.
         device: "cpu" or "cuda".
         backbone: where the grid's backbone lies on this machine; None: its name in the grid will do.
+        scheduler: the address of a dask.distributed cluster, whose workers do the runs (see `cluster`), as many side by
+            side as there are workers, or `jobs` if that is more. None: this machine does.
 
     Raises:
+        NoScheduler: the scheduler does not answer.
         ValueError: the grid's file is wrong, there is no such backbone, or `jobs` is below 1.
         Exception: what a run raised, or why a task's data can't be used, after all other runs were done; a training
             that merely diverged is no such error.
@@ -51,15 +62,18 @@ def run_grid(
         raise ValueError(f"jobs is {jobs}; it must be at least 1, the number of runs side by side")
     file, grid = Path(file), read_grid(file)
     folder, backbone = file.with_suffix(""), backbone or grid["backbone"]
-    how = (folder, data_dir, device, backbone)
+    how: tuple[Any, ...] = (folder, data_dir, device, backbone)
     failed, started, running, known = {}, set(), {}, {}
     with ExitStack() as pools, tqdm(desc=file.stem, bar_format=BAR) as bar:
+        pool: Executor = pools.enter_context(_pool(jobs, device) if scheduler is None else ThreadPoolExecutor(MOST))
+        if scheduler is not None:  # threads that wait for it: the pool opened first is closed last
+            workers, do = pools.enter_context(cluster(scheduler))
+            jobs, how = min(max(jobs, workers), MOST), (*how, do)
         lost = _without_predictions(folder, _read_grown(folder, known), bar)
         left_out = _left_out(grid, _read_grown(folder, known), lost, data_dir, backbone)
         for (task, setting), error in left_out.items():
             bar.write(f"left out: {task}, {setting}: {error}")
             failed[f"all runs of {task}, {setting}"] = error
-        pool = pools.enter_context(_pool(jobs, device))
         while True:
             records = _read_grown(folder, known)
             done = {record.spec.key for record in records} - lost
@@ -176,14 +190,18 @@ def minutes_left(records: list[RunRecord], pending: list[RunSpec], count: int) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Do every run of a grid that is not done yet.")
-    parser.add_argument("grid", help="a TOML file such as docs/results/minilm_cpu.toml")
+    parser.add_argument("file", metavar="grid", help="a TOML file such as docs/results/minilm_cpu.toml")
     parser.add_argument("--data-dir", help="the folder that holds <task>/<split>.jsonl (default: $APT_DATA)")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--backbone", help="a folder that holds the grid's backbone on this machine")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="let a dask.distributed cluster do the runs")
     arguments = parser.parse_args()
     try:
-        read_grid(arguments.grid)
+        read_grid(arguments.file)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    run_grid(arguments.grid, arguments.data_dir, arguments.jobs, arguments.device, arguments.backbone)
+    try:
+        run_grid(**vars(arguments))
+    except NoScheduler as error:
+        parser.error(str(error))

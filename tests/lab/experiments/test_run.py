@@ -83,7 +83,9 @@ def test_the_hash_of_the_data_covers_every_split(changed, spec, write, tmp_path,
     for some in (splits, splits, {**splits, changed: splits[changed][:11]}):
         write("mine", **some)
         runs.load.cache_clear()
-        hashes.append(runs.finished_record(spec(), str(tmp_path), "cpu", backbone)[0].data_sha256)
+        hashes.append(
+            runs.finished_record(spec(), runs.load("mine", backbone, str(tmp_path)), "cpu", backbone)[0].data_sha256
+        )
     assert hashes[0] == hashes[1] != hashes[2]
 
 

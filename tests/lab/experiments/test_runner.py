@@ -142,7 +142,8 @@ def test_a_line_holds_what_is_needed_to_run_it_again(grid, start, tmp_path, back
 def test_a_line_run_again_from_itself_gives_itself(grid, start, tmp_path, backbone):
     start(grid)
     for line in read_records(results(grid)):
-        again, predictions = runs.finished_record(line.spec, str(tmp_path), "cpu", backbone)
+        task = runs.load("mine", backbone, str(tmp_path))
+        again, predictions = runs.finished_record(line.spec, task, "cpu", backbone)
         assert predictions == read_predictions(results(grid), line)
         assert stripped([replace(again, predictions=line.predictions)]) == stripped([line])
 
