@@ -204,7 +204,7 @@ def test_each_word_to_look_up_occurs_in_the_lesson_that_the_glossary_names():
 
 # The form of a lesson
 
-FORMED = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.name[:2] != "10"]
+FORMED = sorted((ROOT / "notebooks").glob("*.ipynb"))
 each_formed = pytest.mark.parametrize("path", FORMED, ids=lambda path: path.stem)
 
 

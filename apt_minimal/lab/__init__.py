@@ -40,7 +40,7 @@ _ROOMS = {
     "experiments.plots": "plot_curves plot_forest plot_scores plot_tasks plot_training",
     "experiments.recommend": "recommendation",
     "experiments.recordings": "RESULTS Recording load_recording",
-    "experiments.tables": "difference_table finished_table paper_scores run_table score_table search_table verdict",
+    "experiments.tables": "difference_table finished_table paper_scores run_table score_table search_table",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

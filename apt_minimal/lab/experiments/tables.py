@@ -10,14 +10,15 @@ from typing import Any
 import pandas as pd
 
 from apt_minimal.lab.data.splits import reported_split, selection_split
+from apt_minimal.lab.experiments.comparisons import excluded, share_varying
 from apt_minimal.lab.experiments.grid import at_edge, chosen_rates, methods_of, seeds_of
-from apt_minimal.lab.experiments.intervals import Interval, difference_interval, score_interval
+from apt_minimal.lab.experiments.intervals import difference_interval, score_interval
 from apt_minimal.lab.experiments.recordings import REPOSITORY, RESULTS, Recording
 from apt_minimal.lab.experiments.records import SPLITS
 from apt_minimal.lab.methods import LABELS, UNTRAINED, label
 
 SCORE_COLUMNS = ["task", "method", "majority", "dev", "low", "high", "dev_best", "test"]
-SCORE_COLUMNS += ["alpha spread", "rate", "edge", "seeds", "trained", "minutes"]
+SCORE_COLUMNS += ["gates vary", "rate", "edge", "seeds", "trained", "minutes"]
 
 
 def score_table(recording: Recording, setting: str = "full") -> pd.DataFrame:
@@ -26,9 +27,9 @@ def score_table(recording: Recording, setting: str = "full") -> pd.DataFrame:
     Columns: "majority", what the most frequent label scores on the split that counts in this setting ("test" if it is
     "plain", else "dev"), "low" and "high", the 95 % interval of a method's score there; "dev", the development score
     at the epoch that the held-out examples chose; "dev_best", the paper's rule, the best epoch's development score,
-    which is optimistic; "test" at the epoch that was chosen; "alpha spread", the largest standard deviation of α across
-    inputs, mean over seeds; "rate" and "edge", the learning rate and whether it was the lowest or highest that was
-    tried; "seeds", how many are done; "trained" parameters; "minutes" a run.
+    which is optimistic; "test" at the epoch that was chosen; "gates vary", the share of gates α (in per cent) whose
+    standard deviation across inputs is above 0.05, mean over seeds; "rate" and "edge", the learning rate and whether it
+    was the lowest or highest that was tried; "seeds", how many are done; "trained" parameters; "minutes" a run.
 
     Raises:
         ValueError: the grid has no such setting.
@@ -50,8 +51,8 @@ def difference_table(
     """How much a method scores above each other one, task by task, paired by seed and example, in points.
 
     Columns: "difference", "low" and "high" of its 95 % interval, the "seeds" in common, and in "verdict" what can be
-    said; "no difference seen" always with the smallest one that such a design detects in four of five cases. The split
-    is the one that counts in the setting, unless another is named.
+    said: where no difference is shown, which ones are excluded. The split is the one that counts in the setting, unless
+    another is named.
 
     Raises:
         ValueError: the grid has no such setting or method, or there is no such split.
@@ -73,7 +74,7 @@ def difference_table(
                 continue
             found = difference_interval(ours, theirs)
             numbers = {"difference": found.mean, "low": found.low, "high": found.high}
-            rows.append(row | {key: 100 * value for key, value in numbers.items()} | {"verdict": verdict(found)})
+            rows.append(row | {key: 100 * value for key, value in numbers.items()} | {"verdict": excluded(found)})
     columns = ["task", "other", "difference", "low", "high", "seeds", "verdict"]
     return pd.DataFrame(rows, columns=columns).set_index(["task", "other"])
 
@@ -157,15 +158,6 @@ def paper_scores(setting: str = "full", backbone: str = "BERT-base") -> pd.DataF
     return table.assign(status=wanted.groupby("task")["status"].agg(lambda of: ", ".join(dict.fromkeys(of))))
 
 
-def verdict(difference: Interval) -> str:
-    """What an interval of a difference says, in words."""
-    if difference.excludes_zero:
-        return "higher" if difference.mean > 0 else "lower"
-    if difference.low == difference.high:  # a constant answer in both, say: not a design of infinite precision
-        return "no difference at all: every example scores the same in both"
-    return f"no difference seen; {100 * difference.detectable:.1f} points would have been"
-
-
 def _known(what: str, given: str, there_are: Iterable[str]) -> None:
     if given not in (there_are := list(there_are)):
         raise ValueError(f"there is no {what} {given!r} here; there are {', '.join(dict.fromkeys(there_are))}")
@@ -188,9 +180,6 @@ def _row(recording: Recording, task: str, setting: str, method: str, rates: list
     row["minutes"] = sum(record.minutes for record in records) / len(records)
     if method in UNTRAINED:
         return row
-    if gates := [record.gates["alpha_spread"] for record in records if method.startswith("apt") and record.gates]:
-        # null where a layer has no prefix, or a shorter one
-        largest = [max(one for layer in spread for one in layer if one is not None) for spread in gates]
-        row["alpha spread"] = sum(largest) / len(gates)
+    row["gates vary"] = 100 * share_varying(records)
     rate = records[0].spec.learning_rate
     return row | {"rate": rate, "edge": at_edge(rates, rate), "trained": records[0].trained_parameters}
