@@ -180,7 +180,7 @@ def divert(encoder: HostModule) -> None:
         if host.written_out:
             from apt_minimal import relatives
 
-            layer.forward = partial(relatives.forward, layer, host.written_out)
+            layer.forward = partial(relatives.forward, layer, getattr(relatives, host.written_out))
         else:
             layer.host_config, layer.config = layer.config, copy(layer.config)
             layer.config._attn_implementation = "apt"

@@ -6,6 +6,7 @@ Without a prefix the host's own code runs: `forward` sees to that.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,11 +18,13 @@ from apt_minimal.attention import masked_softmax, split_heads
 from apt_minimal.hosts import HostModule, PrefixPair
 
 
-def forward(layer: HostModule, name: str, *args: Any, prefix: PrefixPair | None = None, **kwargs: Any) -> Any:
-    """A self-attention's forward: the function of that name below where there is a prefix, else the host's own."""
+def forward(
+    layer: HostModule, attend: Callable[..., Any], *args: Any, prefix: PrefixPair | None = None, **kwargs: Any
+) -> Any:
+    """A self-attention's forward: with a prefix `attend`, one of the functions below; without one the host's own."""
     if prefix is None:
         return type(layer).forward(layer, *args, **kwargs)
-    return globals()[name](layer, *args, prefix=prefix, **kwargs)
+    return attend(layer, *args, prefix=prefix, **kwargs)
 
 
 def mpnet(

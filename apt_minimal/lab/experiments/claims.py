@@ -116,8 +116,8 @@ def outcomes(claims: Sequence[Claim], backbone: str) -> list[Outcome]:
 
 @cache
 def all_claims() -> tuple[Claim, ...]:
-    """The claims of docs/results/claims.toml, with the paper's figures out of paper.csv."""
-    given = tomllib.loads((RESULTS / "claims.toml").read_text(encoding="utf-8"))
+    """The claims of docs/claims.toml, with the paper's figures out of paper.csv."""
+    given = tomllib.loads((RESULTS.parent / "claims.toml").read_text(encoding="utf-8"))
     return tuple(_claim(entry, given["places"]) for entry in given["claims"])
 
 
