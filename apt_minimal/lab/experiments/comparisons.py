@@ -7,6 +7,7 @@ What is missing, or was recorded in another way, is said beside a number and nev
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -134,7 +135,7 @@ def compare(places: Sequence[Place], method: str, other: str, rule: str = LAST, 
     return Comparison(found, seeds, planned, crossed, notes, precision_of(records), void)
 
 
-def comparison_table(rows: Mapping[str, Comparison]) -> pd.DataFrame:
+def comparison_table(rows: Mapping[Any, Comparison]) -> pd.DataFrame:
     """One row for each comparison, in points; the rows are one family of tests, and "Holm" corrects their p-values.
 
     Columns: "difference", "low", "high" (95 %), "p", "Holm", "seeds" in common, "precision"; "said", what follows.

@@ -164,7 +164,10 @@ def _interval(scores: np.ndarray, influences: Sequence[np.ndarray]) -> Interval:
     freedom = variance**2 / (of_seeds**2 / (k - 1) + of_freedom) if variance else k - 1
     sd, reach = np.sqrt(variance), t.ppf(0.975, freedom)
     return Interval(
-        *map(float, (mean, mean - reach * sd, mean + reach * sd, np.sqrt(of_seeds))),
+        float(mean),
+        float(mean - reach * sd),
+        float(mean + reach * sd),
+        float(np.sqrt(of_seeds)),
         examples_sd,
         detectable=float((reach + t.ppf(0.8, freedom)) * sd),
         p=float(2 * t.sf(abs(mean) / sd, freedom)) if sd else np.nan,

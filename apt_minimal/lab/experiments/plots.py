@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from apt_minimal.lab.data.splits import reported_split
 from apt_minimal.lab.experiments.comparisons import Comparison
 from apt_minimal.lab.experiments.grid import methods_of
-from apt_minimal.lab.experiments.intervals import Counts, score_interval
+from apt_minimal.lab.experiments.intervals import Counts, Interval, score_interval
 from apt_minimal.lab.experiments.recordings import Recording
 from apt_minimal.lab.methods import METHODS, base_of, color, label, marker
 from apt_minimal.lab.style import STYLE, smoothed
@@ -139,7 +139,8 @@ def plot_forest(
             for _, name, one in (row for row in rows if row[0] == group):
                 y -= 1
                 ticks.append((y, name))
-                _draw_difference(axis, y, one, look)
+                if one.interval:
+                    _draw_difference(axis, y, one.interval, bool(one.void), look)
                 if figures and name in figures:
                     axis.plot([figures[name]], [y], "x", color="black", markersize=6, zorder=4)
             y -= 1
@@ -178,8 +179,8 @@ def plot_curves(recording: Recording, tasks: Iterable[str], methods: Iterable[st
     return figure
 
 
-def _draw_difference(axis, y: float, one: Comparison, look: dict) -> None:
+def _draw_difference(axis, y: float, interval: Interval, hollow: bool, look: dict) -> None:
     """One row of a forest: a bar and a mark."""
-    low, mean, high = (100 * x for x in (one.interval.low, one.interval.mean, one.interval.high))
-    axis.plot([low, high], [y, y], lw=2.2, ls=":" if np.isnan(one.interval.examples_sd) else "-", **look)
-    axis.plot([mean], [y], "o", markersize=5.5, markerfacecolor="white" if one.void else look["color"], **look)
+    low, mean, high = (100 * x for x in (interval.low, interval.mean, interval.high))
+    axis.plot([low, high], [y, y], lw=2.2, ls=":" if np.isnan(interval.examples_sd) else "-", **look)
+    axis.plot([mean], [y], "o", markersize=5.5, markerfacecolor="white" if hollow else look["color"], **look)
