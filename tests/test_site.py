@@ -246,4 +246,6 @@ def test_in_a_browser_without_a_network_mathematics_is_set_and_no_page_is_wider_
     formulas = {page: found.pop("formulas") for page, found in seen.items()}
     assert {page: what for page, found in seen.items() if (what := {k: v for k, v in found.items() if v})} == {}
     assert formulas["notebooks/03_prefix.html 390"] > 50 and formulas["docs/method.html 390"] > 5
-    assert re.findall(r"CONSOLE.*", done.stderr) == [] and missing == []
+    # Our pages only: a slow machine makes the browser complain about its own.
+    said = re.findall(rf"CONSOLE:(?:(?!CONSOLE:).)*source: {address}\S*", done.stderr, flags=re.DOTALL)
+    assert said == [] and missing == []
