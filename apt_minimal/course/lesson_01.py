@@ -21,6 +21,7 @@ def extremes(signs, scores):
 
 
 def attend(query, key, value):
+    """softmax(q Kᵀ / √d_h) V with the heads behind the tokens: [b, n, h, d_h] -> [b, n, h, d_h]."""
     scores = einsum(query, key, "b n h d_h, b k h d_h -> b h n k")
     scaled = scores / math.sqrt(query.shape[-1])
     weights = scaled.softmax(dim=-1)
@@ -79,6 +80,7 @@ def check_attention(draw):
 
 
 def masked_attention(query, key, value, mask):
+    """softmax(q Kᵀ / √d_h) V over the keys where mask [b, k] is True; all hidden gives zeros, [b, h, n, d_h]."""
     hidden = ~rearrange(mask, "b k -> b 1 1 k")
     scores = einsum(query, key, "b h n d_h, b h k d_h -> b h n k") / math.sqrt(query.shape[-1])
     seen = scores.masked_fill(hidden, -math.inf)
@@ -155,6 +157,7 @@ def check_masked_attention(draw):
 
 
 def multi_head_attention(x, w_q, w_k, w_v, w_o, num_heads):
+    """Project x [b, n, d] by three matrices [d, d], attend head by head, merge and project: [b, n, d]."""
     query, key, value = (rearrange(F.linear(x, w), "b n (h d_h) -> b h n d_h", h=num_heads) for w in (w_q, w_k, w_v))
     scores = query @ key.mT / math.sqrt(query.shape[-1])
     heads = scores.softmax(dim=-1) @ value
@@ -163,6 +166,7 @@ def multi_head_attention(x, w_q, w_k, w_v, w_o, num_heads):
 
 
 def cut(pattern, *projected, **sizes):
+    """Cut projections [b, n, d] into heads by a pattern of the last axis: [b, h, n, d_h] each."""
     return (rearrange(x, f"b n {pattern} -> b h n d_h", **sizes) for x in projected)
 
 

@@ -9,6 +9,7 @@ from apt_minimal.course.check import exercise
 
 
 def softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
+    """The right one: hidden scores count 0, and where all are hidden all weights are 0."""
     return scores.masked_fill(~mask, -math.inf).softmax(dim).masked_fill(~mask, 0.0)
 
 
@@ -35,6 +36,7 @@ def verdict(inputs) -> str:
 
 
 def form_fault(inputs) -> str:
+    """What is wrong with the form of the inputs, in words; empty where nothing is."""
     if not isinstance(inputs, list | tuple) or len(inputs) != 4 or not all(isinstance(x, Tensor) for x in inputs):
         return "return four tensors: query, key, value, mask"
     *floats, mask = inputs
@@ -70,6 +72,7 @@ def why(fault: str, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> 
 
 
 def telling_inputs():
+    """Query, key, value [1, 1, 3, 2] and mask [1, 1, 1, 3] on which every faulty attention shows its fault."""
     query = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
     key = torch.tensor([[2.0, 1.0], [0.0, -1.0], [1.0, 3.0]])
     value = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 3.0]])

@@ -27,6 +27,7 @@ def verdict(found, n: int) -> str:
 
 
 def form_fault(found, n: int) -> str:
+    """What is wrong with the form of a query and key for n tokens, in words; empty where nothing is."""
     if not isinstance(found, list | tuple) or len(found) != 2 or not all(isinstance(x, Tensor) for x in found):
         return "return two tensors: query and key"
     if not all(x.dim() == 2 and len(x) == n and x.is_floating_point() for x in found):
@@ -37,6 +38,7 @@ def form_fault(found, n: int) -> str:
 
 
 def look_back(n):
+    """Query and key, [n, n] each, of a head in which every token looks at the one before it."""
     key = torch.eye(n)
     looked_at = (torch.arange(n) - 1).clamp(min=0)
     query = 10 * n**0.5 * key[looked_at]

@@ -8,6 +8,7 @@ from apt_minimal.course.lesson_02_parts import check_layer, check_pack, check_po
 
 
 def my_layer_norm(x, weight, bias, eps):
+    """(x − mean) / √(variance + eps) · weight + bias over the last axis: [..., d] -> [..., d]."""
     deviation = x - x.mean(dim=-1, keepdim=True)
     variance = (deviation**2).mean(dim=-1, keepdim=True)
     normal = deviation / (variance + eps).sqrt()
@@ -62,6 +63,7 @@ def check_layer_norm(draw):
 
 
 def embed(input_ids, token_type_ids, word, position, token_type, norm):
+    """The norm of word + position + token type: input_ids [b, n] -> [b, n, d]."""
     types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
     places = torch.arange(input_ids.shape[1])
     return norm(word[input_ids] + position[places] + token_type[types])

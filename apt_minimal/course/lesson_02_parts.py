@@ -13,6 +13,7 @@ def halving_norm(x: Tensor) -> Tensor:
 
 
 def bert_layer(x, attention, attention_norm, feed_forward, feed_forward_norm):
+    """norm(x + attention(x)), then norm(y + feed_forward(y)): [b, n, d] -> [b, n, d]."""
     y = attention_norm(x + attention(x))
     return feed_forward_norm(y + feed_forward(y))
 
@@ -64,6 +65,7 @@ def check_layer(draw):
 
 
 def pack(state, layer):
+    """The weights [3d, d] and biases [3d] of a layer's query, key and value, one below the other."""
     start = f"encoder.layer.{layer}.attention.self"
     names = "query", "key", "value"
     weights = [state[f"{start}.{name}.weight"] for name in names]
@@ -117,6 +119,7 @@ def check_pack(draw):
 
 
 def position_ids(attention_mask):
+    """Positions that count real tokens from 0, and 0 under padding: [b, n] -> [b, n]."""
     real = attention_mask.long()
     count = real.cumsum(dim=1) - 1
     return count * real

@@ -11,6 +11,7 @@ from apt_minimal.course.lesson_03_e4 import check_can_a_prefix, check_undo_prefi
 
 
 def prefix_attention(query, key, value, prefix_key, prefix_value, mask):
+    """E1, softmax(q [P_k; K]ᵀ / √d_h) [P_v; V]: output [b, h, n, d_h] and weights [b, h, n, l + n]."""
     b, h, _, d_h = query.shape
     l = len(prefix_key)
     p_k = repeat(prefix_key, "l (h d_h) -> b h l d_h", b=b, h=h)
@@ -43,6 +44,7 @@ LEFT = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 1, 1, 0]]).bool()[:, None, None]
 
 
 def fill(scores, mask, number):
+    """Scores with a number where the mask is False; without a mask the scores."""
     return scores if mask is None else scores.masked_fill(~mask, number)
 
 
@@ -104,6 +106,7 @@ def check_prefix_attention(draw):
 
 
 def mass(query, key, l, mask):
+    """m(q) of E4, the softmax's share of the first l of the keys [b, h, l + n, d_h]: [b, h, n]."""
     scores = query @ key.mT / math.sqrt(query.shape[-1])
     seen = scores if mask is None else scores.masked_fill(~mask, -math.inf)
     weights = seen.softmax(dim=-1)

@@ -6,6 +6,7 @@ from apt_minimal.course.check import exercise
 
 
 def undo_prefix(output, mass, prefix_output):
+    """E4 solved for Attn(q; K, V): (output − m · prefix_output) / (1 − m), [b, h, n, d_h]."""
     m = mass.unsqueeze(-1)  # [b, h, n, 1]
     return (output - m * prefix_output) / (1 - m)
 
@@ -44,6 +45,7 @@ def check_undo_prefix(draw):
 
 
 def can_a_prefix(before, after):
+    """Whether a prefix can turn the weights `before` [n] into `after` [n]: all shrink by one factor."""
     factor = after.sum()  # `before` sums to 1
     shrinks = 0 < factor < 1
     same = torch.allclose(after, factor * before)

@@ -57,6 +57,7 @@ def form_fault(found) -> str:
 
 
 def half_closed():
+    """A query [1], keys [3, 1] and prefix keys [3, 1] whose mass on the prefix is lowest at α = ½."""
     query = torch.tensor([1.0])
     key = torch.zeros(3, 1)
     prefix_key = torch.tensor([[1.0], [-3.0], [-3.0]])  # one that loses, two that gain
@@ -101,10 +102,12 @@ class Gate:
 
 
 def total(h, m):
+    """The sum, not the mean, over real tokens: [b, n, d] -> [b, d]."""
     return (h * m.unsqueeze(-1)).sum(1)
 
 
 def one_side(h, m):
+    """The first real token if all padding is on the left: [b, n, d] -> [b, d]."""
     return h[torch.arange(len(h)), m.eq(0).sum(dim=1).masked_fill(m[:, 0], 0)]
 
 

@@ -13,6 +13,7 @@ def plain_rate(scale, lr, optimizer):
 
 
 def number(found, *given):
+    """What was found as a float64 tensor."""
     return torch.as_tensor(found, dtype=torch.float64)
 
 
@@ -49,6 +50,7 @@ def dead(key, value, weight, scale):
 
 
 def as_set(found, *given):
+    """A list, tuple or frozenset of names as a set."""
     return set(found) if isinstance(found, list | tuple | frozenset) else found
 
 

@@ -71,10 +71,12 @@ def greedy(cost, nearest_pair=False):
 
 
 def ranks(numbers):
+    """The place of each number in ascending order, from 0."""
     return numbers.argsort().argsort()
 
 
 def tensor(found, *given):
+    """A numpy array, as scipy returns it, as a tensor; everything else as it is."""
     return torch.as_tensor(found) if type(found).__name__ == "ndarray" else found  # scipy's
 
 
@@ -194,6 +196,7 @@ class Verdict(str):
 
 
 def verdict(found, varies):
+    """The names found and whether the first token varies, to be judged; a sentence where they are no set."""
     return Verdict(found, varies) if isinstance(found, set | frozenset | list | tuple) else "return a set of names"
 
 

@@ -143,6 +143,7 @@ def f1(gold, predicted, each):
 
 
 def over_types(gold, predicted):
+    """Gold and predicted tags for each type, with all other types' tags replaced by O."""
     kinds = {tag[2:] for tags in gold + predicted for tag in tags if tag != "O"}
     return [
         [[[t if t[2:] == kind else "O" for t in tags] for tags in side] for side in (gold, predicted)] for kind in kinds

@@ -46,6 +46,7 @@ def draw_fault(found, n, k, seeds):
 
 
 def form_fault(drawn, n, k):
+    """What is wrong with the two lists of k positions below n, in words; empty where nothing is."""
     if drawn is None:
         return "your function returns None: is there a return?"
     if not hasattr(drawn, "__len__") or len(drawn) != 2:

@@ -22,6 +22,7 @@ def attention_without(query, key, value, prefix_key, prefix_value, gone):
 
 
 def filled(x, places, dim, number=0.0):
+    """x with a number at some places of an axis."""
     return x.index_fill(dim, torch.tensor(places, dtype=torch.long), number)
 
 
@@ -98,6 +99,7 @@ def effect(given, without, mask):
 
 
 def per_token(given, without):
+    """‖given − without‖ / ‖without‖ of each token: [b, n, d] -> [b, n]."""
     return (given - without).norm(dim=2) / without.norm(dim=2)
 
 

@@ -25,6 +25,7 @@ def whole(found, *given):
 
 
 def by_divisors(reading, budget):
+    """Give tokens one by one to the layer with the largest reading / (length + 1)."""
     lengths = [0] * len(reading)
     for _ in range(budget):
         averages = [max(r, 0) / (n + 1) for r, n in zip(reading, lengths, strict=True)]
@@ -33,6 +34,7 @@ def by_divisors(reading, budget):
 
 
 def mended(reading, budget):
+    """Round the shares, then mend the sum at the longest layer."""
     lengths = [round(budget * max(r, 0.0) / sum(max(r, 0.0) for r in reading)) for r in reading]
     while sum(lengths) != budget:
         lengths[lengths.index(max(lengths))] += 1 if sum(lengths) < budget else -1

@@ -20,10 +20,12 @@ def log_gated_attention(query, key, value, prefix_key, prefix_value, alpha, mask
 
 
 def gated(alpha, prefix, words):
+    """α · prefix in front of the words, along the tokens: [b, h, l + n, d_h]."""
     return torch.cat([alpha[:, None, :, None] * prefix, words], dim=2)
 
 
 def hide(mask, number):
+    """A tensor of 0, with a number where the mask is True."""
     return torch.zeros(mask.shape).masked_fill(mask, number)
 
 
