@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import stat
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from apt_minimal.prefix import AptConfig
+from apt_minimal.adapter_description import FORMAT, Description, checked, checksum, once_each
 
 CONFIG_FILE, TENSORS_FILE, CARD_FILE = "adapter.json", "adapter.safetensors", "README.md"
-FORMAT = 2
 LARGEST_JSON = 8 * 2**20
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-@dataclass(frozen=True)
-class Description:
-    """What `adapter.json` says.
-
-    Attributes:
-        config: of the prefixes.
-        labels: names of the head's labels in the order of their ids; empty for a model without labels.
-        problem_type: transformers' name for the head's loss, or None.
-        backbone: facts that another model must share, by name; see `adapter.backbone_facts`.
-        backbone_tensors: parts of the backbone that were trained and saved as well.
-        versions: of apt-minimal, torch and transformers, for people.
-        tensors_sha256: of the other file.
-    """
-
-    config: AptConfig
-    labels: list[str]
-    problem_type: str | None
-    backbone: dict[str, str | int]
-    backbone_tensors: list[str]
-    versions: dict[str, str]
-    tensors_sha256: str
 
 
 def write_adapter(folder: Path, description: dict[str, Any], tensors: dict[str, Tensor], card: str) -> None:
@@ -61,7 +36,7 @@ def write_adapter(folder: Path, description: dict[str, Any], tensors: dict[str, 
     _finish_interrupted(folder)
     data = save(tensors)
     description = {"format": FORMAT} | description | {"tensors_sha256": hashlib.sha256(data).hexdigest()}
-    text = json.dumps(description | {"sha256": _checksum(description)}, indent=2) + "\n"
+    text = json.dumps(description | {"sha256": checksum(description)}, indent=2) + "\n"
     card_file = folder / CARD_FILE
     own_card = not card_file.exists() or card_file.read_text(encoding="utf-8", errors="replace").startswith(card[:40])
     parts = {TENSORS_FILE: data, CONFIG_FILE: text.encode()} | ({CARD_FILE: card.encode()} if own_card else {})
@@ -92,8 +67,8 @@ def read_description(folder: Path) -> Description:
         if not os.path.lexists(folder / name) and not os.path.lexists(folder / instead):
             raise FileNotFoundError(f"{folder} holds no {name}, so it is no (complete) adapter; save it again")
     try:
-        found = json.loads(_bytes_of(folder / CONFIG_FILE, LARGEST_JSON), object_pairs_hook=_once_each)
-        return _checked(found)
+        found = json.loads(_bytes_of(folder / CONFIG_FILE, LARGEST_JSON), object_pairs_hook=once_each)
+        return checked(found)
     except (ValueError, TypeError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:300]
         raise ValueError(f"{folder / CONFIG_FILE} is damaged or not an adapter's: {why}") from None
@@ -146,52 +121,6 @@ def _bytes_of(file: Path, most: int) -> bytes:
             return opened.read(status.st_size)
     except OSError as error:
         raise ValueError(f"can't be read ({error.strerror})") from None
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key stands there twice")
-    return dict(pairs)
-
-
-def _checksum(description: dict[str, Any]) -> str:
-    """SHA-256 of a description without its own checksum."""
-    rest = {key: value for key, value in description.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _checked(found: Any) -> Description:
-    """A description whose every part is of the right kind."""
-    if not isinstance(found, dict):
-        raise ValueError(f"a JSON object was expected, not {type(found).__name__}")
-    wanted = {field.name for field in fields(Description)} | {"format", "sha256"}
-    if found.get("format") != FORMAT:
-        raise ValueError(
-            f"format {found.get('format')!r}, and this version reads format {FORMAT}: save the adapter again"
-        )
-    if different := found.keys() ^ wanted:
-        raise ValueError(f"its keys differ from an adapter's in {', '.join(map(repr, sorted(different)))}")
-    if found["sha256"] != _checksum(found):
-        raise ValueError("its checksum does not fit: a part of it was changed or damaged")
-    config = found["config"]
-    known = [field.name for field in fields(AptConfig)]
-    if not isinstance(config, dict) or config.keys() != set(known):
-        strange = f" ({', '.join(config.keys() ^ set(known))} differs)" if isinstance(config, dict) else ""
-        raise ValueError(f"config must have {', '.join(known)}, and nothing else{strange}")
-    for name in ("labels", "backbone_tensors"):
-        if not _strings(found[name]) or len(set(found[name])) < len(found[name]):
-            raise ValueError(f"{name} must be a list of different names")
-    for name in ("backbone", "versions"):
-        if not isinstance(found[name], dict) or not all(type(v) in (str, int) for v in found[name].values()):
-            raise ValueError(f"{name} must be an object of names and numbers")
-    if not isinstance(found["problem_type"], str | None) or not isinstance(found["tensors_sha256"], str):
-        raise ValueError("problem_type must be a name or null, and tensors_sha256 a string")
-    rest = {name: value for name, value in found.items() if name not in ("format", "sha256", "config")}
-    return Description(config=AptConfig(**config), **rest)
-
-
-def _strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _difference(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> str:

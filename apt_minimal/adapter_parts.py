@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from apt_minimal.adapter_files import Description
+from apt_minimal.adapter_description import Description
 from apt_minimal.attach import attached_encoder, host_encoder, is_attached
 from apt_minimal.hosts import HostModule
 from apt_minimal.tuners import tuner_parameters
