@@ -57,26 +57,38 @@ def attach(model: M, config: AptConfig, dtype: torch.dtype | None = None) -> M:
     if is_attached(model):
         raise ValueError("this model already has prefixes attached; call detach(model) first")
     encoder = host_encoder(model)
-    layers, size = self_attentions(encoder), encoder.config.hidden_size
     reference = next(encoder.parameters())
     kind: torch.dtype = dtype or (reference.dtype if reference.dtype == torch.float64 else torch.float32)
-    modules = [
-        made_for(layer, AdaptivePrefix(config, size, i, key_size(layer, encoder.config)), reference.device, kind)
-        if length
-        else None
-        for i, (layer, length) in enumerate(zip(layers, config.lengths(len(layers)), strict=True))
-    ]
+    modules = _fresh(encoder, config, reference.device, kind)
     attachment = Attachment(config, [name for name, p in encoder.named_parameters() if p.requires_grad])
-    spared = tuner_parameters(encoder)
-    for parameter in encoder.parameters():
-        if id(parameter) not in spared:
-            parameter.requires_grad_(False)
+    _freeze(encoder)
     spare_prefixes()
     divert(encoder)
     encoder.apt_attachment = attachment
     encoder.config.apt_minimal = asdict(config)  # so that a checkpoint says what its prefixes are
     put_in(encoder, modules)
     return model
+
+
+def _fresh(
+    encoder: HostModule, config: AptConfig, device: torch.device, dtype: torch.dtype
+) -> list[AdaptivePrefix | None]:
+    """A new prefix for every layer, None where the config gives it no length."""
+    layers, size = self_attentions(encoder), encoder.config.hidden_size
+    return [
+        made_for(layer, AdaptivePrefix(config, size, i, key_size(layer, encoder.config)), device, dtype)
+        if length
+        else None
+        for i, (layer, length) in enumerate(zip(layers, config.lengths(len(layers)), strict=True))
+    ]
+
+
+def _freeze(encoder: HostModule) -> None:
+    """Freeze a backbone, but for what a tuner of peft has put into it."""
+    spared = tuner_parameters(encoder)
+    for parameter in encoder.parameters():
+        if id(parameter) not in spared:
+            parameter.requires_grad_(False)
 
 
 def detach(model: M) -> M:
@@ -151,15 +163,13 @@ def replace_prefixes(model: nn.Module, make: Callable[[AdaptivePrefix], Adaptive
 def prefix_shapes(model: nn.Module, encoder: HostModule, config: AptConfig) -> dict[str, Tensor]:
     """Names and shapes (on the device "meta") of what `attach` would put into a backbone inside a model."""
     names = {module: name for name, module in model.named_modules()}
-    layers, found = self_attentions(encoder), {}
-    shared = HOSTS[encoder.config.model_type].shared
-    for i, (layer, length) in enumerate(zip(layers, config.lengths(len(layers)), strict=True)):
-        if length:
-            with torch.device("meta"):
-                prefix = AdaptivePrefix(config, encoder.config.hidden_size, i, key_size(layer, encoder.config))
-            own = made_for(layer, prefix, torch.device("meta"), torch.float32).state_dict()
-            turn = f".{layers[:i].count(layer)}" if shared else ""
-            found |= {f"{names[layer]}.prefix{turn}.{name}": tensor for name, tensor in own.items()}
+    layers, shared, found = self_attentions(encoder), HOSTS[encoder.config.model_type].shared, {}
+    with torch.device("meta"):
+        modules = _fresh(encoder, config, torch.device("meta"), torch.float32)
+    for i, (layer, prefix) in enumerate(zip(layers, modules, strict=True)):
+        turn = f".{layers[:i].count(layer)}" if shared else ""
+        own = {} if prefix is None else prefix.state_dict()
+        found |= {f"{names[layer]}.prefix{turn}.{name}": tensor for name, tensor in own.items()}
     return found
 
 
