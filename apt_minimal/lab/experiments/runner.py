@@ -28,8 +28,8 @@ from apt_minimal.lab.experiments.records import RunRecord, RunSpec
 from apt_minimal.lab.experiments.results import read_predictions, read_records, result_files
 from apt_minimal.lab.experiments.run import work
 
-# tqdm's own guess of the time left takes all runs to be alike; ours is in the postfix
 MOST = 1000  # runs at once on a cluster
+# tqdm's own guess of the time left takes all runs to be alike; ours is in the postfix
 BAR = "{desc}: {n_fmt}/{total_fmt} runs |{bar}| {elapsed}{postfix}"
 
 
