@@ -41,7 +41,10 @@ site: $(INSTALLED)
 	$(SPHINX) -W --keep-going . build/site
 	@echo "build/site/index.html"
 
+# What a stored notebook keeps beside its cells: no times, no user's settings.
+STORED = --preserve-cell-metadata-field tags --preserve-cell-metadata-field jupyter --preserve-cell-outputs --preserve-execution-counts
 lint: $(INSTALLED)
+	$(BIN)/nb-clean check $(STORED) notebooks
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/lint-imports --no-cache
@@ -71,7 +74,7 @@ backbone-base: $(INSTALLED)
 	$(BIN)/python -m apt_minimal.lab.data.backbones base
 
 format: $(INSTALLED)
-	$(BIN)/nb-clean clean --preserve-cell-metadata-field tags --preserve-cell-metadata-field jupyter --preserve-cell-outputs --preserve-execution-counts notebooks
+	$(BIN)/nb-clean clean $(STORED) notebooks
 	$(BIN)/python -m ruff check --fix --exit-zero --silent
 	$(BIN)/python -m ruff format
 	$(BIN)/python -m ruff check
