@@ -29,7 +29,7 @@ OFFLINE = HF_HUB_OFFLINE=1
 SPHINX = $(OFFLINE) $(BIN)/python -m sphinx -q -c docs
 PARALLEL = OMP_NUM_THREADS=1 $(OFFLINE) $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
-.PHONY: course site check lint test fuzz lab address editions backbone-base format coverage test-newest test-oldest lock clean
+.PHONY: course site check lint quick test fuzz lab address editions backbone-base format coverage test-newest test-oldest lock clean
 
 # Notebooks that fail are shown as well, with their errors.
 course: $(INSTALLED)
@@ -50,11 +50,15 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
-check: lint
-	$(PARALLEL) -m "not slow" tests
+# Both at once: the type checker has one thread.
+check: $(INSTALLED)
+	$(MAKE) -j 2 lint quick
+
+quick: $(INSTALLED)
+	$(PARALLEL) -p no:nbval -m "not slow" tests
 
 test: $(INSTALLED)
-	$(PARALLEL) tests
+	$(PARALLEL) -p no:nbval tests
 	$(PARALLEL) --nbval --nbval-current-env notebooks
 
 fuzz: $(INSTALLED)

@@ -307,6 +307,7 @@ def test_an_attached_model_tells_its_lengths_gates_and_trained_share():
     assert table[4].endswith("%") and table[4].startswith("738 of")
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_transformers_or_the_lab():
     code = "import sys, apt_minimal; print([m for m in ('transformers', 'pandas', 'peft') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -368,6 +368,7 @@ def test_course_says_before_the_first_lesson_that_it_cannot_write(folder, capsys
     assert re.search(r"can't go to .*out \(.*\); name another folder with --out", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_course_without_a_home_writes_nothing_about_it_into_the_cells(folder, monkeypatch):
     for name, value in {"HOME": "/proc/nothing", "MPLCONFIGDIR": "", "IPYTHONDIR": ""}.items():
         monkeypatch.setenv(name, value)

@@ -80,6 +80,7 @@ def faults(place, source):
                     continue
 
 
+@pytest.mark.slow
 def test_no_line_reads_pickles_runs_strangers_code_reports_home_or_calls_an_unnamed_address():
     scanned = dict(sources())
     assert len(scanned) > 400 and ALLOWED.keys() <= scanned.keys()

@@ -6,6 +6,7 @@ its names is first used.
 """
 
 from importlib import import_module
+from typing import Any
 
 _NAMES = (
     "attention masked_attention multi_head_attention telling_inputs look_back",
@@ -47,7 +48,7 @@ def progress() -> None:
         print(f"Lesson {lesson:02}  " + "  ".join(f"{'✓' if n in all_solved() else '○'} {n}" for n in numbers))
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name == "slide":
         from apt_minimal.course.moving import slide
 

@@ -23,6 +23,7 @@ from functools import cached_property
 from inspect import getdoc, getsource
 from itertools import combinations
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 
@@ -113,7 +114,7 @@ class Exercise:
     @cached_property
     def mistakes(self) -> dict[str, Callable]:
         """What to say → a function that makes this slip."""
-        return {said: self.with_lines(*lines) for said, lines in self.slips.items()}
+        return {said: made for said, lines in self.slips.items() if (made := self.with_lines(*lines))}
 
     def with_lines(self, *others: str) -> Callable | None:
         """The solution with other lines in place of those that begin alike; None where two want the same place.
@@ -130,7 +131,8 @@ class Exercise:
                 return None
             changed.add(places[0])
             lines[places[0]] = lines[places[0]][: -len(lines[places[0]].lstrip())] + other
-        exec("\n".join(lines), self.solution.__globals__, made := {})
+        made: dict[str, Any] = {}
+        exec("\n".join(lines), self.solution.__globals__, made)
         return made[self.solution.__name__]
 
     def _try(self, function: Callable, inputs: list, aloud: bool = False):
@@ -161,7 +163,7 @@ class Exercise:
 
     def _cancel(self, pair: tuple[str, str], both: Callable, right: list, trials: list) -> bool:
         """Whether one slip makes up for the other in some trial: an answer is likely right there for another reason."""
-        each = (self._agreement(mistake, right, trials) for mistake in (both, *map(self.mistakes.get, pair)))
+        each = (self._agreement(mistake, right, trials) for mistake in (both, *(self.mistakes[said] for said in pair)))
         return any(passes and not (one and other) for passes, one, other in zip(*each, strict=True))
 
     def _agreement(self, function: Callable, values: list, trials: list) -> Iterator[bool]:

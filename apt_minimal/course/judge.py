@@ -7,6 +7,7 @@ integers or booleans. Nothing else passes for a value by claiming to be equal to
 
 from collections.abc import Callable
 from numbers import Number
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def difference(given, expected) -> str:
     return _fault(given, expected)
 
 
-def _fault(given, expected) -> str:
+def _fault(given: Any, expected: Any) -> str:
     given, expected = _plain(given), _plain(expected)
     if isinstance(expected, list | tuple) and type(given).__name__ == "ndarray":
         given = given.tolist()
@@ -95,7 +96,7 @@ ANYWHERE = [
 ]
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """A tensor without axes, or such a number of numpy's, as Python's."""
     if isinstance(value, Tensor):
         return value.item() if value.dim() == 0 else value

@@ -20,7 +20,7 @@ def prefix_attention(query, key, value, prefix_key, prefix_value, mask):
     values = torch.cat([p_v, value], dim=2)
     scores = query @ keys.mT / math.sqrt(d_h)
     wide = None if mask is None else F.pad(mask, (l, 0), value=True)  # [b, 1, 1, l + n]
-    seen = scores if mask is None else scores.masked_fill(~wide, -math.inf)
+    seen = scores if wide is None else scores.masked_fill(~wide, -math.inf)
     weights = seen.softmax(dim=-1)
     return weights @ values, weights
 

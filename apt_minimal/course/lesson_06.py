@@ -181,6 +181,8 @@ def recoverable(varies):
 class Verdict(str):
     """How many names are wrong in a set, and not which: that is for the reader to find out. Equal for equal sets."""
 
+    names: frozenset
+
     def __new__(cls, names, varies):
         strange = [name for name in names if name not in NAMES]
         wrong = sum((name in names) != (name in recoverable(varies)) for name in NAMES)

@@ -164,7 +164,7 @@ def _tagged(name: str, row: dict) -> dict:
     return {"kind": "token", "tokens": tokens, "ner_tags": tags}
 
 
-def label_names(name: str, rows: list[dict]) -> list[str]:
+def label_names(name: str, rows: Sequence[dict]) -> list[str]:
     """The labels of a task, in the order of their ids; for tokens "O" and then B- and I- of each type."""
     kind = rows[0]["kind"]
     if kind == "token":

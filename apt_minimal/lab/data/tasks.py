@@ -26,14 +26,14 @@ class Example:
         inputs: the tokenizer's output: one, or one for each choice; kind "token" has "labels" in it.
         label: the label's id; None for kind "token".
         first_sub_token: kind "token": the position of each word's first sub-token, by the word's number; cut-off words
-            have none.
+            have none, and other kinds are empty.
         states: hidden states of each of the inputs, [n, d], where they are cached (see `CachedTask`).
     """
 
     row: dict
     inputs: list[dict]
     label: int | None = None
-    first_sub_token: dict[int, int] | None = None
+    first_sub_token: dict[int, int] = field(default_factory=dict)
     states: list[Tensor] | None = field(default=None, repr=False)
 
 
@@ -115,7 +115,8 @@ class Task:
         from sklearn.metrics import accuracy_score, f1_score
 
         gold = [example.label for example in examples]
-        macro = f1_score(gold, predictions, average="macro", zero_division=0.0)
+        # sklearn's annotation knows only one of the values that it takes
+        macro = f1_score(gold, predictions, average="macro", zero_division=0.0)  # pyright: ignore[reportArgumentType]
         return {"accuracy": float(accuracy_score(gold, predictions)), "macro_f1": float(macro)}
 
 
@@ -146,7 +147,7 @@ def load_task(
     return Task(short, kind, labels, **encoded, source=where, metric=metric, pad_token_id=tokenizer.pad_token_id)
 
 
-def load_reshaped(name: str, source: str, data_dir: str | Path | None) -> tuple[str, dict[str, list[dict]], str]:
+def load_reshaped(name: str, source: str, data_dir: str | Path | None) -> tuple[str, dict[str, list[Row]], str]:
     """A task's name, its rows by split (see `reshape`), and where they come from. Arguments and errors: `load_task`.
 
     Warns where a row of another split has a label that no training row has, or is a training row: often a slip.

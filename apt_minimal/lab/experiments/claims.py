@@ -22,7 +22,7 @@ import pandas as pd
 
 from apt_minimal.lab.experiments.comparisons import BEST, HELD_OUT, LAST, Comparison, Place, compare
 from apt_minimal.lab.experiments.intervals import Interval, holm
-from apt_minimal.lab.experiments.recordings import RESULTS, Recording, load_recording
+from apt_minimal.lab.experiments.recordings import RESULTS, recorded
 from apt_minimal.lab.experiments.tables import paper_scores
 from apt_minimal.lab.methods import LABELS
 
@@ -199,15 +199,10 @@ def _first_with_runs(alternatives: list[list[str]], entry: dict) -> list[Place]:
     """The first list of places with runs to compare; else none."""
     for names in alternatives:
         parts = [name.split("/") for name in names]
-        found = [Place(_recording(recording), task, setting, split) for recording, task, setting, split in parts]
+        found = [Place(recorded(recording), task, setting, split) for recording, task, setting, split in parts]
         if any(compare(found, entry["method"], entry["other"], rule).interval for rule in (LAST, HELD_OUT)):
             return found
     return []
-
-
-@cache
-def _recording(name: str) -> Recording:
-    return load_recording(name)
 
 
 def _figure(entry: dict) -> tuple[float, str]:

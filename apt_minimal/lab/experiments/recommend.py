@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from apt_minimal.lab.experiments.comparisons import HELD_OUT, Place, compare
 from apt_minimal.lab.experiments.intervals import Interval
-from apt_minimal.lab.experiments.recordings import load_recording
+from apt_minimal.lab.experiments.recordings import recorded
 
 ENTITIES = ("conll2004", "wnut17")
 
@@ -27,7 +27,7 @@ def recommendation() -> tuple[str, str, str]:
 def evidence() -> dict[str, Interval]:
     """What the three sentences rest on: averages over two entity tasks (test, at the epoch a held-out tenth chose)."""
     longest, beside = (
-        [Place(load_recording(name), task, split="test") for task in ENTITIES] for name in ("minilm_gpu", "beyond")
+        [Place(recorded(name), task, split="test") for task in ENTITIES] for name in ("minilm_gpu", "beyond")
     )
     return {
         "LoRA − APT": _interval(longest, "lora", "apt"),

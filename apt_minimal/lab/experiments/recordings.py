@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from apt_minimal.lab.experiments.grid import all_runs, read_grid
@@ -68,6 +69,12 @@ def load_recording(name: str | Path) -> Recording:
         _check(record, folder, recording.predictions(record)["counts"])
     _check_same_data(recording)
     return recording
+
+
+@cache
+def recorded(name: str) -> Recording:
+    """`load_recording`, once per process: reading and checking all predictions of a large grid takes seconds."""
+    return load_recording(name)
 
 
 def _check_same_data(recording: Recording) -> None:

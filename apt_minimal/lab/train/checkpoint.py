@@ -5,7 +5,7 @@ import json
 import os
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,13 +23,13 @@ class DamagedCheckpoint(ValueError):
     """A checkpoint whose file was changed since it was written, by a power loss or a copy, say."""
 
 
-def copy(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+def copy(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The values of named parameters, as they are now."""
     return {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
 
 @torch.no_grad()
-def restore(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+def restore(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     """Put values back into named parameters, in place."""
     for name, parameter in parameters.items():
         parameter.copy_(values[name])
@@ -75,7 +75,7 @@ class Checkpoint:
     """
 
     def __init__(
-        self, path: str | Path | None, run: dict, trained: dict[str, Tensor], optimizer, schedule, seconds: float = 0
+        self, path: str | Path | None, run: dict, trained: Mapping[str, Tensor], optimizer, schedule, seconds: float = 0
     ):
         self.path = None if path is None else Path(path)
         self.seconds, self.written = seconds, time.monotonic()
@@ -103,13 +103,13 @@ class Checkpoint:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all(),
         }
-        self._replace_file(state)
+        self._replace_file(self.path, state)
         self.written = time.monotonic()
 
-    def _replace_file(self, state: dict) -> None:
+    def _replace_file(self, path: Path, state: dict) -> None:
         """Write the state into a file of its own, its checksum before it, and put that in the last one's place."""
-        scratch = self.path.with_name(self.path.name + ".part")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(path.name + ".part")
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with scratch.open("w+b") as file:
                 file.write(bytes(SHA256))
@@ -120,22 +120,23 @@ class Checkpoint:
                 file.write(checksum)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(scratch, self.path)  # at every moment there is one complete checkpoint
+            os.replace(scratch, path)  # at every moment there is one complete checkpoint
         except (OSError, RuntimeError) as error:
             scratch.unlink(missing_ok=True)
             cause = error if isinstance(error, OSError) else error.__context__  # torch hides a full disk in its own
             raise OSError(
-                f"the checkpoint {self.path} could not be written: {cause or error}; the last one, if any, is whole"
+                f"the checkpoint {path} could not be written: {cause or error}; the last one, if any, is whole"
             ) from error
 
-    def load(self) -> tuple[dict, dict[str, Tensor]]:
+    def load(self) -> tuple[dict, dict[str, dict[str, Tensor]]]:
         """Put everything back, when all of it has been looked at; returns the history and the kept parameters.
 
         Raises:
             DamagedCheckpoint: the file is not what was written; nothing was put back.
             ValueError: the checkpoint is of another run; the message names what differs.
         """
-        state = self._read_file()
+        assert self.path is not None, "this checkpoint is nowhere"
+        state = self._read_file(self.path)
         if different := [key for key in self.run if self.run[key] != state["run"].get(key)]:
             raise ValueError(
                 f"the checkpoint {self.path} is of another run ({', '.join(different)} differ); "
@@ -149,9 +150,9 @@ class Checkpoint:
         restore(self.trained, state["trained"])
         return state["history"], state["kept"]
 
-    def _read_file(self) -> dict:
+    def _read_file(self, path: Path) -> dict:
         """What the file holds, if it is what was once written, and has all that is to be put back."""
-        with self.path.open("rb") as file:
+        with path.open("rb") as file:
             if file.read(SHA256) != hashlib.file_digest(file, "sha256").digest():
                 raise self._damaged("its checksum is not that of its contents")
             file.seek(SHA256)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from apt_minimal.hosts import HostModule
 from apt_minimal.lab.data.tasks import Example, Task
 from apt_minimal.lab.train.batches import forward, predict, shuffled_batches
 from apt_minimal.lab.train.checkpoint import Checkpoint, copy, identity, restore
@@ -66,7 +67,7 @@ class History:
 
 
 def train(
-    model: nn.Module,
+    model: HostModule,
     task: Task,
     config: TrainConfig,
     checkpoint: str | Path | None = None,
@@ -106,7 +107,8 @@ def train(
         raise ValueError("no parameter of this model requires gradients, so there is nothing to train")
     optimizer = torch.optim.AdamW(_groups(model, trained, config), weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_factor)
-    history, kept = History(), {"best": copy(trained)}
+    history = History()
+    kept = {"best": copy(trained)}
     torch.manual_seed(config.seed)
     run = {} if checkpoint is None else identity(model, task, watch) | asdict(config)
     saved = Checkpoint(checkpoint, run, trained, optimizer, schedule, checkpoint_seconds)
@@ -135,7 +137,7 @@ def train(
 
 
 def _steps(
-    model: nn.Module, task: Task, config: TrainConfig, trained: dict, optimizer, schedule, history: History, bar: tqdm
+    model: HostModule, task: Task, config: TrainConfig, trained: dict, optimizer, schedule, history: History, bar: tqdm
 ) -> Iterator[int]:
     """Go on training from where the history ends; stop and yield the step wherever an evaluation is due."""
     done, bf16 = len(history.loss), config.in_bf16(model.device)
@@ -168,7 +170,7 @@ def _groups(model: nn.Module, trained: dict, config: TrainConfig) -> list:
 
 
 def _evaluate(
-    model: nn.Module, task: Task, watch: Sequence[Example], config: TrainConfig, step: int, history: History
+    model: HostModule, task: Task, watch: Sequence[Example], config: TrainConfig, step: int, history: History
 ) -> list[str]:
     """Score the development set and what is watched; returns which of their best states the model is in now."""
     bf16, best = config.in_bf16(model.device), []

@@ -83,6 +83,7 @@ def test_where_neither_method_learns_a_comparison_is_void(planted):
     assert planted({("a", LAST): interval(0.5, 2.5)}, void=("rte",))[0] == "void"
 
 
+@pytest.mark.slow
 def test_the_papers_figures_are_those_of_its_table_or_of_a_quote():
     found = {claim.text: (claim.figure, claim.status) for claim in all_claims()}
     assert found["APT scores above P-tuning v2 on SuperGLUE, on average"] == (1.5, "recalled")
@@ -93,6 +94,7 @@ def test_the_papers_figures_are_those_of_its_table_or_of_a_quote():
     assert small == 1.8
 
 
+@pytest.mark.slow
 def test_a_table_has_a_row_for_each_claim_and_says_what_was_not_run():
     table = claim_table()
     assert len(table) == len(all_claims())
@@ -104,11 +106,13 @@ def test_a_table_has_a_row_for_each_claim_and_says_what_was_not_run():
 # The recommendation
 
 
+@pytest.mark.slow
 def test_readme_recommends_what_the_recordings_say():
     flat = " ".join(README.split())
     assert [sentence for sentence in recommendation() if sentence not in flat] == []
 
 
+@pytest.mark.slow
 def test_the_recommendations_words_fit_its_intervals():
     found = evidence()
     for name in ("LoRA − APT", "LoRA − P-tuning v2", "prefix beside attention − P-tuning v2"):

@@ -30,8 +30,7 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize(("moment", "error"), zip(MOMENTS, 3 * [KeyboardInterrupt, RuntimeError], strict=True))
 def test_interrupted_training_ends_as_if_it_had_not_been(moment, error, fit, file, interrupt, same, checkpoints):
     expected = fit(file)
     last = checkpoints[-1]
