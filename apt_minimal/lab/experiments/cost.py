@@ -31,8 +31,8 @@ from apt_minimal.lab.experiments.machine import described, keep_freed_memory, pe
 from apt_minimal.lab.experiments.subjects import Condition, conll2004, epochs, ready
 from apt_minimal.lab.train.precision import computes_in_bf16
 
-METHODS = ["floor", "apt", "p_tuning_v2", "head_only", "full", "lora", "peft_prefix", "apt_recomputed"]
-COMPARED = ["floor", "apt", "p_tuning_v2", "full", "peft_prefix"]
+METHODS = ["floor", "apt", "p_tuning_v2", "head_only", "full", "lora", "peft_prefix", "apt_recomputed", "apt_bf16"]
+COMPARED = ["floor", "apt", "p_tuning_v2", "full", "peft_prefix", "apt_bf16"]
 CENTRE, SHORT, FEW = Condition(), Condition(tokens=32), Condition(batch=4)
 BASE = Condition("base", layers=12, tokens=32)
 CHANGES = [{"prefix_length": 4}, {"prefix_length": 64}, {"layers": 2}]  # of FEW, which takes less time than the centre
@@ -147,7 +147,7 @@ def kept(names: list[str], condition: Condition, device: torch.device) -> Rows:
 
 def parts(options: argparse.Namespace, device: torch.device) -> Iterator[tuple[str, Condition, Callable[[], Rows]]]:
     """All that is measured, in order: its last measure, under which condition, and a call that does it."""
-    found = {condition: methods(options, condition) for condition in conditions(device, options.quick)}
+    found = {condition: methods(options, condition, device) for condition in conditions(device, options.quick)}
     for condition, names in found.items():
         # smaller steps scatter more, and leave time for more rounds
         rounds = options.rounds * (4 if condition.batch * condition.tokens < 2048 and condition.layers <= 6 else 1)
@@ -161,9 +161,11 @@ def parts(options: argparse.Namespace, device: torch.device) -> Iterator[tuple[s
             yield "memory", condition, partial(memory, names, condition, device)
 
 
-def methods(options: argparse.Namespace, condition: Condition) -> list[str]:
+def methods(options: argparse.Namespace, condition: Condition, device: torch.device) -> list[str]:
     """All methods at the centre, elsewhere those that the page compares, if they can run."""
     wanted = [name for name in options.methods if condition == CENTRE or name in COMPARED]
+    if condition not in (CENTRE, BASE) or not computes_in_bf16(device):  # beside float32, to take turns with it
+        wanted = [name for name in wanted if name != "apt_bf16"]
     # MPNet takes no past_key_values, as which peft hands its prefix over
     return [name for name in wanted if (name, condition.backbone) != ("peft_prefix", "base")]
 

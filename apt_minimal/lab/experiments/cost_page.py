@@ -16,6 +16,7 @@ NAMES = {
     "floor": "the floor",
     "peft_prefix": "peft's prefix tuning",
     "apt_recomputed": "APT, activations computed again",
+    "apt_bf16": "APT, bfloat16",
 }
 EPOCHS = {
     "apt": "APT, our loop, float32",
@@ -45,13 +46,14 @@ NEEDS_BF16 = "not measured here: it needs a CPU that multiplies in bfloat16 (AMX
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio that was to be reached."""
+    """A ratio that was to be reached; of inputs with so many tokens, or as many as at the centre."""
 
     text: str
     measure: str
     method: str
     other: str
     most: float
+    tokens: int | None = None
 
 
 GOALS = [
@@ -60,6 +62,7 @@ GOALS = [
     Goal("inference: APT / plain model", "inference", "apt", "floor", 1.05),
     Goal("peak memory above the loaded model: APT / full fine-tuning", "memory", "apt", "full", 0.5),
     Goal("the same, activations computed again", "memory", "apt_recomputed", "full", 0.5),
+    Goal("step: APT in bfloat16 / in float32", "step", "apt_bf16", "apt", 0.35, tokens=32),
     Goal("epoch: APT in bfloat16 / peft, padded to 128", "epoch", "apt_bf16", "peft_128", 0.12),
     Goal("epoch: APT in bfloat16 / peft, padded to the longest", "epoch", "apt_bf16", "peft_longest", 0.22),
 ]
@@ -137,11 +140,16 @@ def _goals(latest: dict, centre: tuple) -> str:
     """Each goal at the centre, and where else it was measured with the same lengths."""
     rows = []
     for goal in GOALS:
+        lengths = centre[2], goal.tokens or centre[3]
         places = [
-            condition for measure, condition in latest if measure == goal.measure and condition[2:4] == centre[2:4]
+            condition
+            for (measure, condition), row in latest.items()
+            if measure == goal.measure
+            and condition[2:4] == lengths
+            and {goal.method, goal.other} <= row["values"].keys()
         ]
         missing = NEEDS_BF16 if goal.method == "apt_bf16" else "not measured"
-        for condition in places or [centre]:
+        for condition in places or [(*centre[:2], *lengths, *centre[4:])]:
             found = ratio(latest.get((goal.measure, condition)), goal.method, goal.other)
             where = _words(condition, centre)
             rows.append(

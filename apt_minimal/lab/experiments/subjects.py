@@ -93,6 +93,8 @@ class Subject:
 @contextmanager
 def ready(name: str, condition: Condition, device: torch.device) -> Iterator[Subject]:
     """A method of `METHODS`, or of a grid, ready to be measured."""
+    if name.endswith("_bf16"):
+        name, condition = name.removesuffix("_bf16"), replace(condition, precision="bf16")
     task = made_task(condition.tokens, condition.batch)
     with ExitStack() as stack:
         model: Any = cut(load_model(task, embedded_backbone(condition.backbone)), condition.layers)
