@@ -10,7 +10,8 @@ import torch
 
 from apt_minimal.hosts import self_attentions
 from apt_minimal.lab.experiments import cost, subjects
-from apt_minimal.lab.experiments.cost_page import GOALS, Ratio, page, ratio
+from apt_minimal.lab.experiments.cost_page import page
+from apt_minimal.lab.experiments.cost_ratios import GOALS, Ratio, ratio
 from apt_minimal.lab.experiments.recordings import RESULTS
 from apt_minimal.lab.experiments.subjects import Condition
 from apt_minimal.lab.methods import method_named
