@@ -91,6 +91,16 @@ def test_readme_installs_the_extras_that_make_installs():
     assert {frozenset(given.split(",")) for given in asked} == {frozenset(extras)}
 
 
+def test_what_pages_and_grids_run_as_a_module_is_a_command():
+    pages = [*ROOT.glob("*.md"), ROOT / "Makefile", *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.toml")]
+    pages += (ROOT / "apt_minimal").rglob("*.py")
+    for page in pages:
+        for module in re.findall(r"python -m (apt_minimal[\w.]*)", page.read_text(encoding="utf-8")):
+            place = ROOT / module.replace(".", "/")
+            file = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
+            assert '__name__ == "__main__"' in file.read_text(encoding="utf-8"), f"{page}: {module}"
+
+
 def test_readme_links_every_lesson():
     numbers = {int(path.name[:2]) for path in LESSONS}
     assert len(numbers) > 11 and numbers == set(range(min(numbers), max(numbers) + 1)), "a lesson is missing"

@@ -3,7 +3,7 @@
     reproduced   a difference is shown: its interval leaves out 0, and does so after Holm's correction within its
                  family; and it has the paper's sign
     opposite     a difference is shown, and it has the other sign
-    excluded     no such difference is shown, and the paper's figure lies outside the interval
+    excluded     no such difference is shown, and the paper's figure, of the same tasks, lies outside the interval
     not seen     neither
     void         on none of the tasks is either method above the majority label: the comparison says nothing
     untested     no runs
@@ -44,7 +44,7 @@ class Claim:
         places: for each backbone, where our runs lie; empty where there are none.
         family: claims whose tests are corrected together.
         stronger: what would make the verdict stronger.
-        tasks: the paper's figure on just our tasks, for each backbone, where all of them have cells.
+        tasks: of an average, the paper's figure on our tasks, for each backbone; NaN unless all of them have cells.
     """
 
     text: str
@@ -65,7 +65,7 @@ class Outcome:
     Attributes:
         verdict: see above.
         comparisons: by rule of selection; empty where there are no runs.
-        figure: the paper's, on the same tasks where it is known.
+        figure: the paper's, on the same tasks; NaN where it is not known on them.
     """
 
     verdict: str
@@ -190,7 +190,8 @@ def _outcome(claim: Claim, backbone: str, compared, adjusted: Mapping[str, float
 def _claim(entry: dict, places: dict) -> Claim:
     where = {b: _first_with_runs(places[b][entry["on"]], entry) for b in BACKBONES} if "on" in entry else {}
     figure, status = _figure(entry)
-    tasks = {b: mean for b, of in where.items() if not np.isnan(mean := _on_tasks(entry, [p.task for p in of]))}
+    average = entry.get("paper", "").endswith("_average")
+    tasks = {b: _on_tasks(entry, [p.task for p in of]) for b, of in where.items() if average and of}
     kept = {key: entry[key] for key in ("text", "method", "other", "stronger")}
     return Claim(**kept, figure=figure, status=status, places=where, family=entry.get("family", ""), tasks=tasks)
 
@@ -219,9 +220,7 @@ def _figure(entry: dict) -> tuple[float, str]:
 
 def _on_tasks(entry: dict, tasks: Sequence[str]) -> float:
     """An average's figure on these tasks alone; NaN unless the paper's table has all of their cells."""
-    backbone, setting, task = entry.get("paper", "//").split("/")
-    if not task.endswith("_average") or not tasks:
-        return float("nan")
+    backbone, setting, _ = entry["paper"].split("/")
     scores, (ours, theirs) = paper_scores(setting, backbone), _paper_methods(entry)
     gains = (scores[ours] - scores[theirs]).reindex(tasks).to_numpy()
     return round(float(gains.mean()), 1)  # one NaN among them makes NaN

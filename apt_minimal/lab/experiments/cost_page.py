@@ -93,7 +93,7 @@ def _goals(latest: dict, centre: tuple) -> str:
             rows.append(
                 [goal.text, f"≤ {goal.most}", where, found or missing, found.verdict(goal.most) if found else ""]
             )
-    return "### Ratios to reach\n\n" + _table(["ratio", "goal", "where", "measured (95 %)", ""], rows)
+    return "### Ratios to reach\n\n" + _table(["ratio", "goal", "where", "measured", ""], rows)
 
 
 def _methods(at_centre: dict[str, dict]) -> str:
@@ -153,7 +153,7 @@ def _profile(row: dict) -> str:
         floor, apt = sums["floor"][kind], sums["apt"][kind]
         rows.append([kind, f"{floor:.0f}", f"{apt:.0f}", f"{100 * (apt - floor) / whole:+.1f} %"])
     title = f"### Where APT's time goes: {row['measure'].removeprefix('profile of ')}\n\n"
-    return title + _table(["", "floor, ms", "APT, ms", "more, of the floor"], rows)
+    return title + _table(["", "floor, ms", "APT, ms", "difference, % of the floor's whole time"], rows)
 
 
 def _by_kind(operations: dict[str, float]) -> dict[str, float]:
@@ -172,7 +172,7 @@ def _words(condition: tuple, centre: tuple | None = None) -> str:
     """A condition in words; of one that differs from the centre, what differs."""
     names = ("{} backbone", "{} layers", "l = {}", "n = {}", "batches of {}", "{}")
     differing = [i for i in range(len(names)) if centre is None or condition[i] != centre[i]]
-    return ", ".join(names[i].format(condition[i]) for i in differing) or "as said above"
+    return ", ".join(names[i].format(condition[i]) for i in differing) or "standard"
 
 
 def _name(method: str) -> str:
@@ -197,7 +197,8 @@ HEAD = """# What APT costs
 
 <!-- Written by `python -m apt_minimal.lab.experiments.cost --output docs/results/speed.jsonl --page docs/speed.md`. -->
 
-Every number on this page is computed from `docs/results/speed.jsonl`. You can measure them on your machine:
+Every measured number on this page is computed from `docs/results/speed.jsonl`; the goals were set beforehand. You can
+measure on your machine:
 
 ```sh
 python -m apt_minimal.lab.experiments.cost --quick                     # a look, in some minutes
@@ -220,11 +221,12 @@ plain model.
 **How it is measured.** A batch holds made inputs whose lengths go from n / 2 to n. All methods take turns, round after
 round, and every other round goes backwards, so that other work on the machine meets all of them alike. Times are those
 of one processor thread, or wall-clock times on a GPU. A ratio is the median of the rounds' own ratios, and in brackets
-stands an interval that holds the true median with a probability of at least 95 %. With less than six rounds the
-brackets hold the lowest and the highest. The process keeps the memory that it frees, so that steps don't wait for the
-operating system (lines of commit 8aff8df were made before it did). Times in milliseconds are medians with quartiles.
-Peak memory is that of three training steps above the loaded model, each method in a process of its own. A goal is
-called reached or not reached only if the whole interval lies on one side of it.
+stands an interval that holds the true median with a probability of at least 95 %. With fewer than six rounds, as of an
+epoch, the brackets hold the lowest and the highest. The process keeps the memory that it frees, so that steps don't
+wait for the operating system. (Lines of commit 8aff8df were made before it did. On the machine that has them, rows
+called "standard" join its 12 rounds with 6 later ones.) Times in milliseconds are medians with quartiles. Peak memory
+is that of three training steps above the loaded model, each method in a process of its own. A goal is called reached
+or not reached only if the whole interval lies on one side of it.
 
 **What the rest is.** P-tuning v2 is APT without its gates, so the column "/ P-tuning v2" tells what the gates take.
 What both take above the floor is the attention to l more keys and values, with its dropout, and the prefix's own
@@ -232,7 +234,15 @@ dropout; "Where APT's time goes" shows it by kinds of torch's operations, as its
 
 **The methods** are those of the recorded runs, with l = 16 unless a table says otherwise, and LoRA with as many
 parameters as APT. peft's prefix tuning needs a model that takes `past_key_values`, which MPNet, the base backbone, does
-not. "APT, activations computed again" is APT with transformers' `gradient_checkpointing_enable()`.
+not. "APT, activations computed again" is APT with transformers' `gradient_checkpointing_enable()`. "APT, bfloat16" is
+divided by the float32 floor; in rows called "bf16" both sides compute in bfloat16.
+
+**Letters.** l is the prefix length, and n the number of tokens of the longest input. The small backbone is
+all-MiniLM-L6-v2, the base one all-mpnet-base-v2. A row called "standard" has the conditions that stand above the
+tables.
+
+**An epoch** measures loop and padding as well as the method. Our loop puts sentences of similar length together and
+pads each batch to its longest.
 """
 TAIL = """## What needs other hardware
 
@@ -244,6 +254,6 @@ bfloat16 epoch were set for a CPU with AMX. Rows of a GPU need `--device cuda`, 
 ## Lessons on a busy machine
 
 Torch shares a matrix product out to as many threads as there are cores, and each product waits for the slowest thread:
-where another program holds one of the cores, all others wait for it, again and again. So every lesson says
-`torch.set_num_threads(1)`, and merely shares its core.
+where another program holds one of the cores, all others wait for it, again and again. So every lesson that computes
+with torch says `torch.set_num_threads(1)`. Then it loses only a share of its own core.
 """

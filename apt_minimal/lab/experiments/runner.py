@@ -1,6 +1,6 @@
 """Do every run of a grid that is not done yet: in parallel, resumable, one JSON line per finished run.
 
-    python -m apt_minimal.lab.experiments.runner docs/results/minilm_cpu.toml --data-dir DATA --jobs 2
+    python -m apt_minimal.lab.experiments docs/results/minilm_cpu.toml --data-dir DATA --jobs 2
 
 Lines go to `<grid>/<task>.jsonl` beside the grid's file, predictions into folders there. Kill it whenever you like and
 start it again: what is finished stays, and a long run goes on from its last checkpoint.
