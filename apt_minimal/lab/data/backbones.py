@@ -70,6 +70,7 @@ def find_backbone(name: str) -> str | Path:
 
 
 def main() -> None:
+    """Fetch the backbone that the command line names, and print where it lies; exit 1 with a sentence if that fails."""
     parser = argparse.ArgumentParser(description="Fetch an embedded backbone and put it into the cache.")
     parser.add_argument("size", choices=list(PIECES))
     size = parser.parse_args().size

@@ -55,6 +55,10 @@ class Place:
         """The final runs of one name in a grid."""
         return self.recording.of(self.task, self.setting, name)
 
+    def runs(self, method: str) -> list[RunRecord]:
+        """The final runs of a method, at all of its rates where they are crossed with seeds."""
+        return [record for name in self.named(method).values() for record in self.records(name)]
+
     def planned(self, name: str) -> int:
         """How many seeds the grid asks for."""
         return len(seeds_of(self.recording.grid, self.task, self.setting)[name])

@@ -207,6 +207,7 @@ def read(file: Path) -> list[dict]:
 
 
 def main() -> None:
+    """Measure what the command line asks for and print the page, or (--page) only write the page of recorded lines."""
     parser = argparse.ArgumentParser(description="Measure what APT costs, beside other methods and the floor.")
     parser.add_argument("--quick", action="store_true", help="one condition, four rounds: a look, in some minutes")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda")

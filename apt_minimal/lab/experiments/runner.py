@@ -189,6 +189,7 @@ def minutes_left(records: list[RunRecord], pending: list[RunSpec], count: int) -
 
 
 def main() -> None:
+    """Do the runs of the grid that the command line names; a wrong grid or scheduler ends it with one sentence."""
     parser = argparse.ArgumentParser(description="Do every run of a grid that is not done yet.")
     parser.add_argument("file", metavar="grid", help="a TOML file such as docs/results/minilm_cpu.toml")
     parser.add_argument("--data-dir", help="the folder that holds <task>/<split>.jsonl (default: $APT_DATA)")

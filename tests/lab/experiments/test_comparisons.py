@@ -98,6 +98,14 @@ def test_one_rate_alone_is_a_plain_paired_difference(make):
     assert of_rate == difference_interval(place.counts("apt~0.03", LAST), place.counts("p_tuning_v2~0.03", LAST))
 
 
+def test_a_methods_runs_are_those_at_all_of_its_rates_and_no_others(make):
+    place = make()[0]
+    found = [(record.spec.method, record.spec.seed) for record in place.runs("apt")]
+    assert sorted(found) == sorted(
+        (f"apt~{rate}", seed) for rate in ("0.01", "0.03") for seed in place.recording.grid["seeds"]
+    )
+
+
 def test_a_method_with_one_rate_is_held_against_all_rates_of_the_other(make):
     places = make()
     found = compare(places, "apt", "lora")
